@@ -1,0 +1,1 @@
+"""One module per format; each offers ``export``, see `sltdeploy.exporting.Exporter`."""
