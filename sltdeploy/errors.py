@@ -5,7 +5,8 @@ input, 3 a component is missing. A message is one line a violation: what, where,
 the limit, the fix. Several violations are raised together, never only the first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 
 class SltError(Exception):
@@ -41,3 +42,12 @@ def raise_all(violations: Iterable[str]) -> None:
     found = tuple(violations)
     if found:
         raise InputError(*found)
+
+
+@contextmanager
+def located(where: object) -> Generator[None]:
+    """Put ``where: `` before each violation of an error raised inside."""
+    try:
+        yield
+    except SltError as error:
+        raise type(error)(*(f"{where}: {line}" for line in error.violations)) from None

@@ -16,259 +16,28 @@ from math import prod
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from sltdeploy.errors import raise_all
+from sltdeploy.ops import Array as Array
+from sltdeploy.ops import Conv as Conv
+from sltdeploy.ops import Linear as Linear
+from sltdeploy.ops import Op as Op
+from sltdeploy.ops import Pair as Pair
+from sltdeploy.ops import Pool as Pool
+from sltdeploy.ops import Reshape as Reshape
+from sltdeploy.ops import Scale as Scale
+from sltdeploy.ops import Shape as Shape
+from sltdeploy.ops import broadcasts
+from sltdeploy.rules import Comparison as Comparison
+from sltdeploy.rules import Input as Input
+from sltdeploy.rules import LoihiNeuron as LoihiNeuron
+from sltdeploy.rules import Neuron as Neuron
+from sltdeploy.rules import Relay as Relay
+from sltdeploy.rules import Reset as Reset
+from sltdeploy.rules import Rule as Rule
 
-Array: TypeAlias = npt.NDArray[Any]
-Shape: TypeAlias = tuple[int, ...]
-Pair: TypeAlias = tuple[int, int]
-Comparison: TypeAlias = Literal["gt", "ge"]
-Reset: TypeAlias = Literal["zero", "subtract"]
 Decay: TypeAlias = Literal["euler", "exponential"]
 Numbers: TypeAlias = Literal["float32", "loihi"]
-
-# ----------------------------------------------------------------------------- projection ops
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """``y = W x + b``; weight (post, pre), zero where pruned; bias (post,) or None."""
-
-    weight: Array
-    bias: Array | None = None
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Shape of y for x of ``shape``."""
-        return (*shape[:-1], self.weight.shape[0])
-
-    def problems(self, shape: Shape) -> Iterator[str]:
-        """What does not fit an input of ``shape``."""
-        if self.weight.ndim != 2:
-            yield f"weight has shape {self.weight.shape}, must be (post, pre)"
-        elif shape != (self.weight.shape[1],):
-            yield f"weight {self.weight.shape} needs input ({self.weight.shape[1]},), gets {shape}"
-        if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
-            yield f"bias has shape {self.bias.shape}, must be {self.weight.shape[:1]}"
-
-
-@dataclass(frozen=True, eq=False)
-class Conv:
-    """2-d cross-correlation, zero padding; x (C_in, H, W), y (C_out, H', W').
-
-    ``y[o] = b[o] + sum_c sum_ij W[o, c, i, j] x[c, s h + d i - p, s w + d j - p]``;
-    weight (C_out, C_in / groups, kH, kW); padding is (top, left, bottom, right).
-    """
-
-    weight: Array
-    bias: Array | None = None
-    stride: Pair = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    dilation: Pair = (1, 1)
-    groups: int = 1
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Shape of y for x of ``shape``."""
-        size = tuple(
-            (n + before + after - d * (k - 1) - 1) // s + 1
-            for n, before, after, d, k, s in zip(
-                shape[1:],
-                self.padding[:2],
-                self.padding[2:],
-                self.dilation,
-                self.weight.shape[2:],
-                self.stride,
-                strict=True,
-            )
-        )
-        return (self.weight.shape[0], *size)
-
-    def problems(self, shape: Shape) -> Iterator[str]:
-        """What does not fit an input of ``shape``."""
-        if self.weight.ndim != 4 or len(shape) != 3:
-            yield (
-                f"convolution needs weight (C_out, C_in, kH, kW) and input (C, H, W), "
-                f"has {self.weight.shape} and {shape}"
-            )
-            return
-        if min(self.stride + self.dilation) < 1 or min(self.padding) < 0:
-            yield (
-                f"stride {self.stride} and dilation {self.dilation} must be at least 1, "
-                f"padding {self.padding} at least 0"
-            )
-            return
-        if self.groups < 1 or shape[0] != self.weight.shape[1] * self.groups:
-            yield (
-                f"weight {self.weight.shape} with groups={self.groups} needs "
-                f"{self.weight.shape[1] * self.groups} input channels, gets {shape[0]}"
-            )
-        elif self.weight.shape[0] % self.groups:
-            yield f"{self.weight.shape[0]} output channels do not divide by groups={self.groups}"
-        elif min(self.out_shape(shape)) < 1:
-            yield f"kernel {self.weight.shape[2:]} does not fit into the padded input {shape}"
-        if self.bias is not None and self.bias.shape != self.weight.shape[:1]:
-            yield f"bias has shape {self.bias.shape}, must be {self.weight.shape[:1]}"
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """Sum or average over windows of each channel; x (C, H, W); zero padding counts as input.
-
-    ``kind="average"`` divides the sum by the full window kH kW, also where it covers padding
-    (torch's ``count_include_pad=True``). padding is (top, left, bottom, right).
-    """
-
-    kernel: Pair
-    stride: Pair
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    kind: Literal["sum", "average"] = "sum"
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Shape of y for x of ``shape``."""
-        size = tuple(
-            (n + before + after - k) // s + 1
-            for n, before, after, k, s in zip(
-                shape[1:], self.padding[:2], self.padding[2:], self.kernel, self.stride, strict=True
-            )
-        )
-        return (shape[0], *size)
-
-    def problems(self, shape: Shape) -> Iterator[str]:
-        """What does not fit an input of ``shape``."""
-        if len(shape) != 3:
-            yield f"pooling needs input (C, H, W), gets {shape}"
-        elif min(self.stride + self.kernel) < 1 or min(self.padding) < 0:
-            yield (
-                f"kernel {self.kernel} and stride {self.stride} must be at least 1, "
-                f"padding {self.padding} at least 0"
-            )
-        elif min(self.out_shape(shape)) < 1:
-            yield f"window {self.kernel} does not fit into the padded input {shape}"
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """``y = f x`` elementwise; factor broadcasts to the shape of x and never widens it."""
-
-    factor: Array
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Shape of y for x of ``shape``."""
-        return shape
-
-    def problems(self, shape: Shape) -> Iterator[str]:
-        """What does not fit an input of ``shape``."""
-        if not _broadcasts(self.factor.shape, shape):
-            yield f"factor of shape {self.factor.shape} does not broadcast to {shape}"
-
-
-@dataclass(frozen=True, eq=False)
-class Reshape:
-    """The same values in C order under another shape (NIR's Flatten)."""
-
-    shape: Shape
-
-    def out_shape(self, shape: Shape) -> Shape:
-        """Shape of y for x of ``shape``."""
-        return self.shape
-
-    def problems(self, shape: Shape) -> Iterator[str]:
-        """What does not fit an input of ``shape``."""
-        if prod(self.shape) != prod(shape):
-            yield f"cannot reshape {shape} into {self.shape}"
-
-
-Op: TypeAlias = Linear | Conv | Pool | Scale | Reshape
-
-# ----------------------------------------------------------------------------- population rules
-
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """Values from outside: ``spikes`` are 0 or 1, ``graded`` are real numbers.
-
-    In a "loihi" program a graded x enters as the integer ``clip(rint(x * scale), low, high)``
-    (rint rounds halves to even); elsewhere ``scale`` is 1 and low and high are None.
-    """
-
-    kind: Literal["spikes", "graded"]
-    scale: float = 1.0
-    low: int | None = None
-    high: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Relay:
-    """No state: the sum of what arrives leaves in the same step as graded values.
-
-    Stands where a graph adds branches or where a layer without a neuron is an output.
-    """
-
-
-@dataclass(frozen=True, eq=False)
-class Neuron:
-    """One rule for LIF, LI, IF, I, CubaLIF and CubaLI, in float32.
-
-    With x the sum of what arrives, each product and each sum rounded on its own::
-
-        j <- decay_syn * j + x            (without decay_syn: j = x)
-        u  = decay * v + j + bias
-        z  = u > threshold                (or >=, by ``comparison``)
-        v <- v_reset where z else u       (or u - threshold where z, by ``reset``)
-
-    Without a threshold there is no z, and v leaves as a graded value. Each array broadcasts to
-    the population's shape. Dimensionless but for v, j, bias, threshold and v_reset, which share
-    the model's unit of potential.
-    """
-
-    decay: Array
-    bias: Array
-    v_init: Array
-    decay_syn: Array | None = None
-    threshold: Array | None = None
-    v_reset: Array | None = None
-    reset: Reset = "zero"
-    comparison: Comparison = "gt"
-
-    @property
-    def spiking(self) -> bool:
-        """Whether spikes leave, not values."""
-        return self.threshold is not None
-
-
-@dataclass(frozen=True, eq=False)
-class LoihiNeuron:
-    """Loihi's LIF in integers, bit for bit as Lava's fixed-point models step it.
-
-    With a the sum of ``activation << weight_exponent`` over projections, and
-    ``decayed(s, d) = sign(s) * (|s| * (4096 - d) >> 12)``::
-
-        u <- wrap24(decayed(u, du + 1) + (a << 6))
-        w  = clip(decayed(v, dv) + u + bias, -2**23 + 1, 2**23 - 1)
-        z  = w > (vth << 6);  v <- 0 where z else w
-
-    ``du`` and ``dv`` are 12 bits, 4095 = no memory for u; ``bias = mantissa << exponent`` with a
-    13-bit signed mantissa (population shape) and one exponent 0..7; ``vth`` is 17 bits. Without
-    vth (a readout) v never resets and leaves as a value. A value of 1 in the float program is
-    ``unit`` here. Source: lava-nc 0.10.0, lava/proc/lif/models.py, AbstractPyLifModelFixed.
-    """
-
-    du: int
-    dv: int
-    bias_mantissa: Array
-    bias_exponent: int
-    unit: float
-    vth: int | None = None
-
-    @property
-    def spiking(self) -> bool:
-        """Whether spikes leave, not values."""
-        return self.vth is not None
-
-
-Rule: TypeAlias = Input | Relay | Neuron | LoihiNeuron
-
-# ----------------------------------------------------------------------------- the program
 
 
 @dataclass(frozen=True, eq=False)
@@ -379,13 +148,6 @@ def op_shapes(projection: Projection, shape: Shape) -> tuple[Shape, ...]:
     return tuple(shapes)
 
 
-def _broadcasts(shape: Shape, onto: Shape) -> bool:
-    try:
-        return np.broadcast_shapes(shape, onto) == onto
-    except ValueError:
-        return False
-
-
 def _arrays(item: Any) -> Iterator[Array]:
     if isinstance(item, np.ndarray):
         yield item
@@ -471,7 +233,7 @@ def _rule_problems(program: Program, population: Population) -> Iterator[str]:
             value = getattr(rule, f.name)
             if not isinstance(value, np.ndarray):
                 continue
-            if not _broadcasts(value.shape, population.shape):
+            if not broadcasts(value.shape, population.shape):
                 yield f"{f.name} has shape {value.shape}, the population {population.shape}"
             if not np.isfinite(value).all():
                 yield f"{f.name} holds NaN or infinity"

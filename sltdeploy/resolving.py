@@ -1,0 +1,70 @@
+"""Whatever a user calls a model: a path, a NIR graph, a ticket or a program, made ready to use."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from sltdeploy.errors import InputError, located
+from sltdeploy.graph import write_nir
+from sltdeploy.loading import load
+from sltdeploy.lowering import lower
+from sltdeploy.program import Comparison, Decay, Program, Reset
+from sltdeploy.ticket import Ticket
+
+if TYPE_CHECKING:
+    import nir
+
+AnyModel: TypeAlias = "str | Path | nir.NIRGraph | Ticket | Program"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model as a program, with the graph and the ticket that it came from, if any.
+
+    ``source`` says what it was, for an artifact's provenance: content hashes, never paths.
+    """
+
+    program: Program
+    graph: "nir.NIRGraph | None"
+    ticket: Ticket | None
+    source: dict[str, str]
+
+
+def resolve(
+    model: AnyModel,
+    *,
+    dt: float | None = None,
+    reset: Reset | None = None,
+    comparison: Comparison | None = None,
+    decay: Decay | None = None,
+    input_kind: str | None = None,
+) -> Resolved:
+    """Load ``model`` if it is a path, and lower it; see `sltdeploy.lowering.lower`.
+
+    A `Program` is lowered already: options for it raise `InputError`, as does anything that is no
+    model. Violations carry the file's name.
+    """
+    if isinstance(model, str | Path):
+        loaded = load(model)
+        with located(model):
+            return resolve(
+                loaded,
+                dt=dt,
+                reset=reset,
+                comparison=comparison,
+                decay=decay,
+                input_kind=input_kind,
+            )
+    if isinstance(model, Program):
+        if any(o is not None for o in (dt, reset, comparison, decay, input_kind)):
+            raise InputError("a Program has its time step and convention: give none, or the graph")
+        return Resolved(model, None, None, {"program": model.digest()})
+    ticket = model if isinstance(model, Ticket) else None
+    graph = model.graph() if isinstance(model, Ticket) else model
+    program = lower(
+        graph, dt, reset=reset, comparison=comparison, decay=decay, input_kind=input_kind
+    )
+    if ticket is not None:
+        return Resolved(program, graph, ticket, {"ticket": ticket.id})
+    return Resolved(program, graph, None, {"nir": hashlib.sha256(write_nir(graph)).hexdigest()})

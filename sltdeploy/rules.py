@@ -1,0 +1,95 @@
+"""What a population does in a step: take input, relay, or be neurons in floats or integers."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from sltdeploy.ops import Array
+
+Comparison: TypeAlias = Literal["gt", "ge"]
+Reset: TypeAlias = Literal["zero", "subtract"]
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """Values from outside: ``spikes`` are 0 or 1, ``graded`` are real numbers.
+
+    In a "loihi" program a graded x enters as the integer ``clip(rint(x * scale), low, high)``
+    (rint rounds halves to even); elsewhere ``scale`` is 1 and low and high are None.
+    """
+
+    kind: Literal["spikes", "graded"]
+    scale: float = 1.0
+    low: int | None = None
+    high: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Relay:
+    """No state: the sum of what arrives leaves in the same step as graded values.
+
+    Stands where a graph adds branches or where a layer without a neuron is an output.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Neuron:
+    """One rule for LIF, LI, IF, I, CubaLIF and CubaLI, in float32.
+
+    With x the sum of what arrives, each product and each sum rounded on its own::
+
+        j <- decay_syn * j + x            (without decay_syn: j = x)
+        u  = decay * v + j + bias
+        z  = u > threshold                (or >=, by ``comparison``)
+        v <- v_reset where z else u       (or u - threshold where z, by ``reset``)
+
+    Without a threshold there is no z, and v leaves as a graded value. Each array broadcasts to
+    the population's shape. Dimensionless but for v, j, bias, threshold and v_reset, which share
+    the model's unit of potential.
+    """
+
+    decay: Array
+    bias: Array
+    v_init: Array
+    decay_syn: Array | None = None
+    threshold: Array | None = None
+    v_reset: Array | None = None
+    reset: Reset = "zero"
+    comparison: Comparison = "gt"
+
+    @property
+    def spiking(self) -> bool:
+        """Whether spikes leave, not values."""
+        return self.threshold is not None
+
+
+@dataclass(frozen=True, eq=False)
+class LoihiNeuron:
+    """Loihi's LIF in integers, bit for bit as Lava's fixed-point models step it.
+
+    With a the sum of ``activation << weight_exponent`` over projections, and
+    ``decayed(s, d) = sign(s) * (|s| * (4096 - d) >> 12)``::
+
+        u <- wrap24(decayed(u, du + 1) + (a << 6))
+        w  = clip(decayed(v, dv) + u + bias, -2**23 + 1, 2**23 - 1)
+        z  = w > (vth << 6);  v <- 0 where z else w
+
+    ``du`` and ``dv`` are 12 bits, 4095 = no memory for u; ``bias = mantissa << exponent`` with a
+    13-bit signed mantissa (population shape) and one exponent 0..7; ``vth`` is 17 bits. Without
+    vth (a readout) v never resets and leaves as a value. A value of 1 in the float program is
+    ``unit`` here. Source: lava-nc 0.10.0, lava/proc/lif/models.py, AbstractPyLifModelFixed.
+    """
+
+    du: int
+    dv: int
+    bias_mantissa: Array
+    bias_exponent: int
+    unit: float
+    vth: int | None = None
+
+    @property
+    def spiking(self) -> bool:
+        """Whether spikes leave, not values."""
+        return self.vth is not None
+
+
+Rule: TypeAlias = Input | Relay | Neuron | LoihiNeuron
