@@ -105,7 +105,9 @@ def export(
     integers for the Lava exporter and weights k * 2**-n with |k| <= 127 for the others;
     ``calibration`` (T, B, *shape) is what scales are chosen on. The last five override what the
     model's metadata says, see `sltdeploy.lowering.lower`. An artifact that lies at ``out`` is
-    replaced once the new one is whole; any other folder is left alone.
+    replaced once the new one is whole; any other folder is left alone. Where the target's own chip
+    does not take the program's numbers but its simulator does (floats on Loihi), the manifest
+    says ``simulation_only``.
 
     Raises `InputError` where the model or an option is wrong or the target lacks an operation,
     `CheckError` where the network does not fit; then nothing is written.
@@ -166,6 +168,7 @@ def _header(
         "form": form,
         "target": None if target is None else target.name,
         "numbers": program.numbers,
+        "simulation_only": target is not None and program.numbers in target.simulated,
         "convention": {
             "dt": c.dt,
             "reset": c.reset,

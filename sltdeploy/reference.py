@@ -4,13 +4,13 @@ Every exporter must agree with `run`, spike for spike. A step visits the populat
 order, so that in a feed-forward network a spike travels from input to output within the step.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from sltdeploy.arithmetic import apply_ops
-from sltdeploy.errors import InputError
+from sltdeploy.feeding import conform
 from sltdeploy.program import (
     Array,
     Input,
@@ -42,7 +42,7 @@ def run(program: Program, x: Array | Mapping[str, Array]) -> Trace:
     Returns the `Trace`: what left each population at each step. Raises `InputError` where x has
     the wrong shape, is not finite, or is not 0/1 for a spiking input.
     """
-    fed = conform(program, x)
+    fed = conform(program.inputs, x, ("T", "B"))
     steps, batch = next(iter(fed.values())).shape[:2]
     state = initial_state(program, batch)
     records: dict[str, list[Array]] = {p.name: [] for p in program.populations}
@@ -83,48 +83,6 @@ def step(
             case LoihiNeuron():
                 sent[name], after[name] = _loihi(rule, state[name], arrives)
     return sent, after
-
-
-def conform(program: Program, x: Array | Mapping[str, Array]) -> dict[str, Array]:
-    """Check ``x`` against the inputs and convert it to what enters: bool, float32 or int32."""
-    names = [p.name for p in program.inputs]
-    fed = dict(x) if isinstance(x, Mapping) else dict.fromkeys(names[:1], x)
-    found = [f"input '{n}' is missing, the program has {names}" for n in names if n not in fed]
-    found += [f"input '{n}' is unknown, the program has {names}" for n in fed if n not in names]
-    for p in program.inputs:
-        if p.name in fed:
-            fed[p.name] = np.asarray(fed[p.name])
-            found += _input_problems(p, fed[p.name])
-    if not found and len({a.shape[:2] for a in fed.values()}) > 1:
-        found = [f"inputs disagree in (T, B): {[(n, a.shape[:2]) for n, a in fed.items()]}"]
-    if found:
-        raise InputError(*found)
-    return {p.name: _enter(p, fed[p.name]) for p in program.inputs}
-
-
-def _input_problems(p: Population, x: Array) -> Iterator[str]:
-    assert isinstance(p.rule, Input)
-    if x.ndim != 2 + len(p.shape) or x.shape[2:] != p.shape:
-        needed = ", ".join(map(str, ("T", "B", *p.shape)))
-        yield f"input '{p.name}' has shape {x.shape}, must be ({needed})"
-    elif x.dtype.kind not in "biuf":
-        yield f"input '{p.name}' has dtype {x.dtype}, must be real numbers"
-    elif not np.isfinite(x).all():
-        bad = tuple(int(k) for k in np.argwhere(~np.isfinite(x))[0])
-        yield f"input '{p.name}' holds {x[bad]} at {bad}, must be finite"
-    elif p.rule.kind == "spikes" and not ((x == 0) | (x == 1)).all():
-        bad = tuple(int(k) for k in np.argwhere((x != 0) & (x != 1))[0])
-        yield f"input '{p.name}' takes spikes (0 or 1), holds {x[bad]} at {bad}"
-
-
-def _enter(p: Population, x: Array) -> Array:
-    assert isinstance(p.rule, Input)
-    if p.rule.kind == "spikes":
-        return x.astype(bool)
-    if p.rule.low is None:
-        return x.astype(np.float32)
-    whole = np.rint(x.astype(np.float64) * p.rule.scale)
-    return np.clip(whole, p.rule.low, p.rule.high).astype(np.int32)
 
 
 def _initial(p: Population, batch: int) -> State:

@@ -1,0 +1,69 @@
+"""From a folder to a runner: which engine runs which artifact."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sltdeploy.errors import InputError
+from sltdeploy.runtime.lava_runner import LavaRunner
+from sltdeploy.runtime.manifest import EXPORT_AGAIN, Manifest, read, read_files
+from sltdeploy.runtime.onnx_engine import OnnxEngine
+from sltdeploy.runtime.runner import Engine, Runner, StepRunner
+
+# Exporter: engines that run what it makes, the usual one first.
+ENGINES: Mapping[str, tuple[str, ...]] = {
+    "lava": ("fast", "lava"),
+    "nir": ("fast",),
+    "onnx": ("fast",),
+}
+
+
+def open_artifact(
+    folder: str | Path,
+    *,
+    engine: str | None = None,
+    verify: bool = True,
+    threads: int = 1,
+    timeout_s: float | None = None,
+) -> Runner:
+    """Open the artifact in ``folder``; nothing of it is imported but by engine "lava".
+
+    ``engine`` "fast" (the default) is ONNX Runtime for an ONNX artifact and the numpy reference
+    for the others: on what the NIR file means, or on the program that a Lava artifact carries.
+    "lava" runs a Lava artifact in Lava, each run within ``timeout_s`` seconds. With ``verify``
+    every file is compared with its hash first. ``threads`` is what one step of ONNX Runtime may
+    use.
+
+    Raises `InputError` for a folder that is no artifact, a file that is missing or was changed,
+    an unknown engine; `MissingComponentError` where the engine is not installed.
+    """
+    manifest = read(Path(folder))
+    known = ENGINES.get(manifest.exporter)
+    if known is None:
+        raise InputError(
+            f"{manifest.folder}: made by exporter '{manifest.exporter}', this sltdeploy runs "
+            f"{', '.join(ENGINES)}: update sltdeploy"
+        )
+    chosen = known[0] if engine is None else engine
+    if chosen not in known:
+        raise InputError(
+            f"engine '{chosen}' cannot run {manifest.folder}, an artifact of exporter "
+            f"'{manifest.exporter}': choose from {', '.join(known)}"
+        )
+    files = read_files(manifest, verify=verify)
+    if chosen == "lava":
+        return LavaRunner(manifest, timeout_s=timeout_s)
+    return StepRunner(manifest, _engine(manifest, files, threads))
+
+
+def _engine(manifest: Manifest, files: Mapping[str, bytes], threads: int) -> Engine:
+    if manifest.exporter == "onnx":
+        name = str(manifest.data.get("model"))
+        if name not in files:
+            raise InputError(
+                f"{manifest.folder}: the model '{name}' is none of the files: {EXPORT_AGAIN}"
+            )
+        return OnnxEngine(manifest, files[name], threads=threads)
+    from sltdeploy.runtime.program_engine import ProgramEngine, read_network, read_program
+
+    whole = read_network(manifest) if manifest.exporter == "nir" else read_program(manifest, files)
+    return ProgramEngine(whole)

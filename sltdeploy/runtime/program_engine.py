@@ -1,0 +1,58 @@
+"""Steps a program in plain numpy: slow, and right by definition."""
+
+from collections.abc import Mapping
+from typing import final
+
+from sltdeploy import reference
+from sltdeploy.errors import InputError, located
+from sltdeploy.program import Array, Program
+from sltdeploy.program_file import from_bytes
+from sltdeploy.runtime.manifest import EXPORT_AGAIN, PROGRAM, Manifest
+
+NETWORK = "network.nir"
+
+
+def read_program(manifest: Manifest, files: Mapping[str, bytes]) -> Program:
+    """Program that the artifact was made from; `InputError` where it is not there or another."""
+    if PROGRAM not in files:
+        raise InputError(f"{manifest.folder}: the artifact has no {PROGRAM}: {EXPORT_AGAIN}")
+    with located(manifest.folder / PROGRAM):
+        program = from_bytes(files[PROGRAM])
+        if program.digest() != manifest.program_digest:
+            raise InputError(
+                f"digest {program.digest()[:12]}..., the manifest says "
+                f"{manifest.program_digest[:12]}...: {EXPORT_AGAIN}"
+            )
+    return program
+
+
+def read_network(manifest: Manifest) -> Program:
+    """Program that the artifact's NIR file means, lowered anew by the file's own metadata."""
+    from sltdeploy.graph import read_nir
+    from sltdeploy.lowering import lower
+
+    path = manifest.folder / NETWORK
+    graph = read_nir(path)
+    with located(path):
+        return lower(graph)
+
+
+@final
+class ProgramEngine:
+    """`sltdeploy.runtime.runner.Engine` for any program."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._state: dict[str, reference.State] = {}
+
+    def begin(self, batch: int) -> None:
+        """Go to the first state."""
+        self._state = reference.initial_state(self._program, batch)
+
+    def advance(self, fed: Mapping[str, Array], *, record: bool) -> dict[str, Array]:
+        """Run one step."""
+        sent, self._state = reference.step(self._program, self._state, fed)
+        return sent if record else {name: sent[name] for name in self._program.outputs}
+
+    def close(self) -> None:
+        """Nothing is held."""

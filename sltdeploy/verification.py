@@ -1,0 +1,211 @@
+"""The artifact against the reference, spike for spike."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sltdeploy import reference
+from sltdeploy.program import Array, Input, Population, Program
+from sltdeploy.runtime import Runner, open_artifact
+from sltdeploy.runtime.manifest import read_files
+from sltdeploy.runtime.program_engine import read_program
+from sltdeploy.trace import Trace
+
+TOLERANCE = 1e-5  # of max(1, |expected|), for values of a float32 program
+SEED = 20
+STEPS, BATCH = 25, 4
+RATE = 0.3  # spikes per neuron and step in an input made here
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One population: what was compared, and how much of it differs.
+
+    ``spikes`` counts those of the reference: where it is 0, agreement means little. It is None
+    for values. ``worst`` is the largest absolute difference, in the program's own units.
+    """
+
+    population: str
+    elements: int
+    spikes: int | None
+    differing: int
+    worst: float
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first element in which a population differs, by step, then sample, then neuron."""
+
+    population: str
+    step: int
+    sample: int
+    neuron: tuple[int, ...]
+    expected: float
+    got: float
+    differing: int
+    elements: int
+
+    def __str__(self) -> str:
+        return (
+            f"population '{self.population}', step {self.step}, sample {self.sample}, neuron "
+            f"{self.neuron}: reference {self.expected:g}, artifact {self.got:g}; "
+            f"{self.differing} of {self.elements} differ"
+        )
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found. ``missing`` are populations that the artifact should have recorded."""
+
+    steps: int
+    samples: int
+    tolerance: float
+    compared: tuple[Compared, ...]
+    mismatches: tuple[Mismatch, ...]
+    missing: tuple[str, ...]
+    worst: Mapping[str, float]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that had to be compared was, and agrees."""
+        return not self.lines()
+
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Populations that never spiked: for these the comparison shows little."""
+        return tuple(c.population for c in self.compared if c.spikes == 0)
+
+    def lines(self) -> tuple[str, ...]:
+        """One line for each mismatch and each missing record, or that nothing was compared."""
+        if not any(c.elements for c in self.compared) and not self.missing:
+            return ("nothing was compared: the input has no steps or no samples",)
+        return (
+            *map(str, self.mismatches),
+            *(
+                f"population '{n}': the artifact has no record of the right shape"
+                for n in self.missing
+            ),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as what json.dumps takes; numbers that JSON lacks become text."""
+        plain = {**asdict(self), "ok": self.ok, "silent": list(self.silent)}
+        return _finite(plain)
+
+
+def verify(
+    artifact: str | Path | Runner,
+    x: Array | Mapping[str, Array] | None = None,
+    *,
+    engine: str | None = None,
+) -> Verification:
+    """Run the artifact and the reference of its own program on ``x`` and compare.
+
+    ``x`` is (T, B, *shape), or one such array for each input by name; without it `example` makes
+    one. Spikes of every population must be equal at every step. Values of outputs may differ by
+    `TOLERANCE` times max(1, abs(expected)) in a float32 program, by nothing in integers: a float32
+    sum depends on the order in which a machine adds, unless the weights are k * 2**-n.
+
+    Raises `InputError` for what is no artifact or no fitting input. A mismatch does not raise.
+    """
+    if isinstance(artifact, Runner):
+        return _verify(artifact, x)
+    with open_artifact(artifact, engine=engine) as runner:
+        return _verify(runner, x)
+
+
+def example(program: Program) -> dict[str, Array]:
+    """Seeded input of 25 steps and 4 samples for each input of ``program``.
+
+    Spikes are drawn with probability 0.3, graded values uniformly from [0, 1], or from the range
+    that the program's integers can hold.
+    """
+    rng = np.random.default_rng(SEED)
+    return {p.name: _example(p, rng) for p in program.inputs}
+
+
+def compare(program: Program, expected: Trace, got: Mapping[str, Array]) -> Verification:
+    """Compare records by population; ``got`` must hold every spiking population and output."""
+    tolerance = TOLERANCE if program.numbers == "float32" else 0.0
+    compared: list[Compared] = []
+    mismatches: list[Mismatch] = []
+    missing: list[str] = []
+    for p in program.populations:
+        if isinstance(p.rule, Input) or not (p.spiking or p.name in program.outputs):
+            continue
+        if p.name not in got or got[p.name].shape != expected.records[p.name].shape:
+            missing.append(p.name)
+            continue
+        one, first = _compare(p, expected.records[p.name], got[p.name], tolerance)
+        compared.append(one)
+        mismatches += first
+    return Verification(
+        expected.steps,
+        expected.batch,
+        tolerance,
+        tuple(compared),
+        tuple(mismatches),
+        tuple(missing),
+        {c.population: c.worst for c in compared if c.population in program.outputs},
+    )
+
+
+def _verify(runner: Runner, x: Array | Mapping[str, Array] | None) -> Verification:
+    program = read_program(runner.manifest, read_files(runner.manifest))
+    fed = example(program) if x is None else x
+    expected = reference.run(program, fed)
+    return compare(program, expected, runner.run(fed, record=True).records)
+
+
+def _example(p: Population, rng: np.random.Generator) -> Array:
+    assert isinstance(p.rule, Input)
+    shape = (STEPS, BATCH, *p.shape)
+    if p.rule.kind == "spikes":
+        return rng.random(shape) < RATE
+    low, high = 0.0, 1.0
+    if p.rule.low is not None and p.rule.high is not None:
+        low, high = p.rule.low / p.rule.scale, p.rule.high / p.rule.scale
+    return rng.uniform(low, high, shape).astype(np.float32)
+
+
+def _compare(
+    p: Population, expected: Array, got: Array, tolerance: float
+) -> tuple[Compared, Iterator[Mismatch]]:
+    wide, other = expected.astype(np.float64), got.astype(np.float64)
+    # What is equal differs by 0: the same infinity, too.
+    error = np.abs(np.subtract(wide, other, where=wide != other, out=np.zeros_like(wide)))
+    bad = ~(error <= tolerance * np.maximum(1, np.abs(wide)))  # true for NaN as well
+    differing = int(bad.sum())
+    worst = float(error.max(initial=0))
+    spikes = int(expected.sum()) if p.spiking else None
+    one = Compared(p.name, expected.size, spikes, differing, worst)
+    firsts = (
+        Mismatch(
+            p.name,
+            int(where[0]),
+            int(where[1]),
+            tuple(int(k) for k in where[2:]),
+            float(wide[tuple(where)]),
+            float(other[tuple(where)]),
+            differing,
+            expected.size,
+        )
+        for where in np.argwhere(bad)[:1]
+    )
+    return one, firsts
+
+
+def _finite(item: Any) -> Any:
+    match item:
+        case dict():
+            return {key: _finite(value) for key, value in item.items()}
+        case list() | tuple():
+            return [_finite(value) for value in item]
+        case float() if not isfinite(item):
+            return str(item)
+        case _:
+            return item
