@@ -38,7 +38,7 @@ def test_integers_keep_to_loihis_formats() -> None:
         assert not (weight % 2).any()  # both signs occur
         assert weight.min() >= -256
         assert 127 <= np.abs(weight).max() <= 256
-        assert -8 <= projection.weight_exponent <= 7
+        assert -7 <= projection.weight_exponent <= 7
     for name in ("p1", "p2", "p3"):
         rule = loihi(p, name)
         assert (rule.du, rule.dv) == (4095, 1024 if name == "p3" else 2048)
