@@ -8,6 +8,7 @@ import importlib
 import json
 import pkgutil
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 from sltdeploy import __version__
 from sltdeploy.atomic import write_folder
 from sltdeploy.check import too_big, unsupported
-from sltdeploy.errors import CheckError, InputError, raise_all
+from sltdeploy.errors import CheckError, InputError, located, raise_all
 from sltdeploy.program import Array, Comparison, Decay, Input, Population, Program, Reset
 from sltdeploy.program_file import to_bytes
 from sltdeploy.quantize import for_loihi, snap
@@ -121,16 +122,17 @@ def export(
     resolved = resolve(
         model, dt=dt, reset=reset, comparison=comparison, decay=decay, input_kind=input_kind
     )
-    program = resolved.program
-    if quantize == "int8":
-        program = for_loihi(program, calibration) if name == "lava" else snap(program)
-    if machine is not None:
-        raise_all(unsupported(program, machine))
-        over = too_big(program, machine)
-        if over:
-            raise CheckError(*over)
-    header = _header(program, name, form, machine, resolved.source)
-    exported = load(name).export(program, header, resolved.graph)
+    with located(model) if isinstance(model, str | Path) else nullcontext():
+        program = resolved.program
+        if quantize == "int8":
+            program = for_loihi(program, calibration) if name == "lava" else snap(program)
+        if machine is not None:
+            raise_all(unsupported(program, machine))
+            over = too_big(program, machine)
+            if over:
+                raise CheckError(*over)
+        header = _header(program, name, form, machine, resolved.source)
+        exported = load(name).export(program, header, resolved.graph)
     files = {**exported.files, PROGRAM: to_bytes(program)}
     manifest = _manifest(program, header, exported, files)
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"

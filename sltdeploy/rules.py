@@ -1,7 +1,9 @@
 """What a population does in a step: take input, relay, or be neurons in floats or integers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, TypeAlias
+
+import numpy as np
 
 from sltdeploy.ops import Array
 
@@ -55,6 +57,12 @@ class Neuron:
     v_reset: Array | None = None
     reset: Reset = "zero"
     comparison: Comparison = "gt"
+
+    def __post_init__(self) -> None:
+        # numpy turns 0-d arrays into scalars at every operation.
+        for f in fields(self):
+            if isinstance(value := getattr(self, f.name), np.generic):
+                object.__setattr__(self, f.name, np.asarray(value))
 
     @property
     def spiking(self) -> bool:

@@ -60,6 +60,24 @@ def test_file_keeps_everything() -> None:
     assert rule.decay.dtype == np.float32
 
 
+def test_numpy_scalars_are_arrays() -> None:
+    """The digest and the file do not depend on how a number was held."""
+    half = np.float32(0.5)
+    scalars: Any = [half, half, half]
+    arrays: Any = [np.array(half)] * 3
+    held = [
+        replace(
+            small(), populations=(*small().populations[:1], population, *small().populations[2:])
+        )
+        for population in (
+            replace(small().populations[1], rule=Neuron(*scalars)),
+            replace(small().populations[1], rule=Neuron(*arrays)),
+        )
+    ]
+    assert held[0].digest() == held[1].digest()
+    assert to_bytes(held[0]) == to_bytes(held[1])
+
+
 @pytest.mark.parametrize("data", [b"", b"garbage", to_bytes(small())[:-5]])
 def test_damaged_files_are_refused(data: bytes) -> None:
     """No other exception leaves the reader."""

@@ -167,7 +167,7 @@ def _base(python: str | Path | None) -> Path:
 
 def _advice(python310: Path | None) -> str:
     if python310 is not None:
-        return f"Lava is not installed: run '{SETUP}', which uses {python310}"
+        return f"Lava is not installed: run '{SETUP}'; a Python 3.10 for it is there"
     return (
         "Lava is not installed, and it needs Python 3.10 with venv, which was not found on PATH, "
         "with pyenv or with uv: install one ('uv python install 3.10' or 'pyenv install 3.10'), "

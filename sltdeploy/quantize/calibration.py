@@ -26,9 +26,9 @@ def calibrate(
             rules[p.name] = p.rule
         elif p.name not in given:
             found.append(
-                f"input '{p.name}' takes graded values of unknown range: give some that are "
-                f"typical as calibration, (T, B, {', '.join(map(str, p.shape))}), or declare it "
-                "an input of spikes"
+                f"input '{p.name}' takes graded values of unknown range: give typical ones of "
+                f"shape (T, B, {', '.join(map(str, p.shape))}), --calibrate X.npy (Python: "
+                "calibration=x), or declare it an input of spikes, --input-kind spikes"
             )
         else:
             problem = _problem(p, np.asarray(given[p.name]))

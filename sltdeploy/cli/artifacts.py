@@ -1,0 +1,170 @@
+"""``export``, ``run`` and ``verify``: from a model to an artifact, and what an artifact does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sltdeploy.cli import options
+from sltdeploy.cli.models import Flags, resolve_model
+from sltdeploy.cli.outcome import Outcome, Table, note
+from sltdeploy.errors import InputError
+
+if TYPE_CHECKING:
+    from sltdeploy.program import Array
+    from sltdeploy.runtime import RunResult
+    from sltdeploy.verification import Verification
+
+SHOWN = 5  # mismatches printed one by one
+
+
+def export(
+    model: options.ModelPath,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write.")],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", metavar="NAME", help="Machine, or the path of its TOML."),
+    ] = None,
+    format: Annotated[  # noqa: A002
+        options.Format | None, typer.Option("--format", help="Default: the target's own.")
+    ] = None,
+    quantize: Annotated[options.Quantize, typer.Option("--quantize", help="Weights.")] = "none",
+    form: Annotated[options.Form, typer.Option("--form", help="State in, state out.")] = "step",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option("--calibrate", metavar="X.npy", help="Typical input (T, B, ...) for int8."),
+    ] = None,
+    dt: options.Dt = None,
+    reset: options.Reset = None,
+    compare: options.Compare = None,
+    decay: options.Decay = None,
+    input_kind: options.Kind = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> Outcome:
+    """Write the artifact that a machine runs."""
+    if target is None and format is None:
+        raise InputError("export needs --target NAME or --format FORMAT: see `sltdeploy targets`")
+    from sltdeploy import exporting
+    from sltdeploy.cli import arrays
+
+    flags = Flags(dt, reset, compare, decay, input_kind)
+    resolve_model(model, flags)  # says which flags overrule the file
+    artifact = exporting.export(
+        model,
+        target,
+        out,
+        format=format,
+        quantize=quantize,
+        form=form,
+        calibration=None if calibrate is None else arrays.read_one(calibrate),
+        **vars(flags),
+    )
+    if target is None:
+        note("no --target: whether the network fits a machine is not checked")
+    manifest = artifact.manifest
+    if manifest.get("simulation_only"):
+        note(f"{target}: the chip itself does not take {manifest['numbers']}, its simulator does")
+    sizes = {name: (artifact.path / name).stat().st_size for name in sorted(manifest["files"])}
+    rows = tuple((name, f"{size} bytes") for name, size in sizes.items())
+    return Outcome(
+        {"artifact": str(artifact.path), "manifest": dict(manifest), "bytes": sizes},
+        (
+            str(artifact.path),
+            Table(("file", "size"), rows),
+            f"latency: {manifest['latency_steps']} steps",
+            f"next: sltdeploy verify {artifact.path}",
+        ),
+    )
+
+
+def run(
+    artifact: options.ArtifactPath,
+    x: Annotated[
+        Path, typer.Option("--input", metavar="X.npy", help="Array (T, B, ...), or .npz by name.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="Y.npz", help="File to write.")],
+    record: Annotated[
+        bool, typer.Option("--record", help="Also write every population by its name.")
+    ] = False,
+    engine: options.EngineName = None,
+    timeout: options.TimeLimit = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> Outcome:
+    """Run an artifact over an input; Y holds `output` (T, B, n)."""
+    from sltdeploy import atomic
+    from sltdeploy.cli import arrays
+    from sltdeploy.runtime import open_artifact
+
+    fed = arrays.read_for(artifact, x)
+    with open_artifact(artifact, engine=engine, timeout_s=timeout) as runner:
+        result = runner.run(fed, record=record)
+        written = _named(result, runner.info["outputs"][0]["name"])
+    atomic.write_bytes(out, arrays.npz(written))
+    shapes = {name: list(array.shape) for name, array in written.items()}
+    rows = tuple((name, "x".join(map(str, shape))) for name, shape in shapes.items())
+    return Outcome({"out": str(out), "arrays": shapes}, (str(out), Table(("array", "shape"), rows)))
+
+
+def _named(result: "RunResult", first: str) -> "dict[str, Array]":
+    """Arrays of Y.npz: the first output as ``output``, then all that was recorded."""
+    named = {"output": result.outputs[first]}
+    others = {**result.outputs, **result.records}
+    clash = "output" in others and first != "output"
+    if clash:
+        note("population 'output' is not the first output: it is written as 'output (population)'")
+    for name, array in others.items():
+        if name != "output":
+            if name != first or name in result.records:
+                named[name] = array
+        elif clash:
+            named["output (population)"] = array
+    return named
+
+
+def verify(
+    artifact: options.ArtifactPath,
+    x: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="X.npy", help="Array (T, B, ...). Default: seeded."),
+    ] = None,
+    engine: options.EngineName = None,
+    timeout: options.TimeLimit = None,
+    json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> Outcome:
+    """Hold an artifact against the reference, spike for spike."""
+    from sltdeploy.cli import arrays
+    from sltdeploy.holding import hold
+
+    fed = None if x is None else arrays.read_for(artifact, x)
+    found, used = hold(artifact, fed, engine, timeout_s=timeout)
+    return _verdict(artifact, found, used)
+
+
+def _verdict(artifact: Path, found: "Verification", engine: str) -> Outcome:
+    rows = tuple(
+        (
+            c.population,
+            "values" if c.spikes is None else str(c.spikes),
+            str(c.elements),
+            str(c.differing),
+            f"{c.worst:g}",
+        )
+        for c in found.compared
+    )
+    lines = found.lines()
+    head = "identical" if found.ok else "differs"
+    silent = f"no spike to compare in: {', '.join(found.silent)}"
+    return Outcome(
+        {"artifact": str(artifact), "engine": engine, **found.to_json()},
+        (
+            Table(("population", "spikes", "compared", "differ", "worst difference"), rows),
+            *lines[:SHOWN],
+            *((f"... and {len(lines) - SHOWN} more",) if len(lines) > SHOWN else ()),
+            *((silent,) if found.silent else ()),
+            f"{artifact}: {head}: {found.samples} samples of {found.steps} steps, engine {engine}",
+        ),
+        0 if found.ok else 1,
+    )

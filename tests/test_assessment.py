@@ -1,0 +1,62 @@
+"""What is priced is what the target runs: its numbers, its weights, its limits."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from commands import WEIGHT, network
+
+from sltdeploy.assessment import Fed, assess, deployed, price, usual_input
+from sltdeploy.errors import InputError
+from sltdeploy.lowering import lower
+from sltdeploy.target import load
+from sltdeploy.verification import example
+
+X = np.random.default_rng(3).integers(0, 17, (12, 5, 6)).astype(np.float32) / 16
+
+
+def test_loihi_is_priced_with_the_weights_that_it_holds() -> None:
+    tiny = np.where(np.arange(24).reshape(4, 6) < 3, 1e-4, WEIGHT)  # less than half a step
+    program = lower(network(weight=tiny))
+    fed = Fed(X, "x")
+    on_chip = price(program, load("loihi2"), fed, 10.0)
+    assert on_chip.assessed.program.numbers == "loihi"
+    assert on_chip.assessed.counts.nonzero == assess(program, fed).counts.nonzero - 3
+    assert on_chip.estimate.total is None
+    assert on_chip.fit.fits
+    assert on_chip.exceeded == ()
+
+
+def test_what_takes_floats_is_priced_with_floats() -> None:
+    program = lower(network())
+    priced = price(program, load("cmos-45nm"), Fed(X, "x"), 10.0)
+    assert priced.assessed.program is program
+    counts = priced.assessed.counts
+    terms = {t.event: t.count for t in priced.estimate.terms}
+    assert terms["synop"] == counts.ac.mean()
+    assert priced.estimate.samples == 5
+
+
+def test_what_the_target_lacks_names_the_target() -> None:
+    with pytest.raises(InputError, match="loihi1: input: is a graded input"):
+        deployed(lower(network()), load("loihi1"), Fed(X, "x"))
+
+
+def test_accuracy_is_the_share_of_right_decisions() -> None:
+    program = lower(network())
+    assert assess(program, Fed(X, "x")).accuracy is None
+    labels = np.arange(5) % 3
+    scores = np.stack([assess(program, Fed(X, "x", np.full(5, k))).accuracy or 0 for k in range(3)])
+    assert scores.sum() == pytest.approx(1)  # each sample is decided once
+    mixed = assess(program, Fed(X, "x", labels)).accuracy
+    assert mixed is not None
+    assert round(mixed * 5, 6) == int(mixed * 5 + 0.5)
+
+
+def test_a_model_without_data_gets_a_seeded_input() -> None:
+    program = lower(network())
+    fed = usual_input(program, None)
+    assert "SEEDED" in fed.what
+    assert fed.labels is None
+    assert isinstance(fed.x, Mapping)
+    np.testing.assert_array_equal(fed.x["input"], example(program)["input"])

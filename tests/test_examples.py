@@ -1,0 +1,41 @@
+"""Each example runs as a reader would run it, and says what it promises."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SAID = {
+    "energy_of_a_nir_file": ["of 2368 weights are left", "cmos-45nm: ", " J (", "loihi2: Intel"],
+    "export_your_norse_network": ["identical: ", "after 20 steps: ["],
+}
+
+
+def test_every_example_is_run() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(SAID)
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_example(name: str, tmp_path: Path) -> None:
+    path = EXAMPLES / f"{name}.py"
+    if sys.version_info < (3, 11) and "torch" in _imports(path):
+        pytest.skip("torch and norse need Python 3.11")
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [words for words in SAID[name] if words not in done.stdout] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def _imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text("utf8"))
+    return {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
