@@ -86,15 +86,16 @@ def rounds(points: Sequence[tuple[float, float]], winner: int, width: int) -> st
         axes.plot(kept[winner], heights[winner], "o", markersize=11, mfc="none", mec=ACCENT)
         low, high = min(heights), max(heights)
         room = max(high - low, 1.0)
-        axes.set_ylim(low - 0.28 * room, high + 0.34 * room)
+        axes.set_ylim(low - 0.36 * room, high + 0.2 * room)
         axes.set_xlim(max(kept) * 1.12, min(kept) / 1.35)
         sparsity, accuracy = points[winner]
-        axes.annotate(
+        axes.annotate(  # below every point, so that no line runs through it
             f"ticket: {percent(sparsity)} pruned, {percent(accuracy)} correct",
-            (kept[winner], heights[winner]),
-            xytext=(6, -20 if winner and heights[winner - 1] > heights[winner] else 13),
+            (kept[winner], low - 0.22 * room),
+            xytext=(6, 0),
             textcoords="offset points",
             ha="right",
+            va="center",
             color=ACCENT,
         )
         ticks = [
