@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sltdeploy.check import too_big, unsupported
+from sltdeploy.check import foreign_inputs, too_big, unsupported
 from sltdeploy.counting import count
 from sltdeploy.counts import Counts
-from sltdeploy.errors import located, raise_all
+from sltdeploy.errors import InputError, located, raise_all
 from sltdeploy.estimate import Estimate
 from sltdeploy.machine import Target
 from sltdeploy.mapping import fit
@@ -14,19 +14,24 @@ from sltdeploy.pricing import energy
 from sltdeploy.program import Array, Program
 from sltdeploy.quantize import for_loihi
 from sltdeploy.reference import run
+from sltdeploy.resolving import Resolved
 from sltdeploy.resources import Fit
-from sltdeploy.ticket import Ticket
 from sltdeploy.trace import decision
 from sltdeploy.verification import BATCH, STEPS, example
 
 
 @dataclass(frozen=True, eq=False)
 class Fed:
-    """What a network is counted on: x (T, B, *shape), in words, and labels (B,) where known."""
+    """What a network is counted on: x (T, B, *shape), in words, and labels (B,) where known.
+
+    ``span`` shows the range of the input where the model knows it; integers are scaled on it
+    then, not on ``x``.
+    """
 
     x: Array | Mapping[str, Array]
     what: str
     labels: Array | None = None
+    span: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,23 +45,28 @@ class Assessed:
 
 @dataclass(frozen=True, eq=False)
 class Priced:
-    """One target: what runs there, its price, whether it fits; ``exceeded`` says where not."""
+    """One target: what runs there, its price, whether it fits; ``exceeded`` says where not.
+
+    ``caveats`` say what was priced otherwise than it would run there.
+    """
 
     assessed: Assessed
     estimate: Estimate
     fit: Fit
     exceeded: tuple[str, ...]
+    caveats: tuple[str, ...] = ()
 
 
-def usual_input(program: Program, ticket: Ticket | None) -> Fed:
+def usual_input(resolved: Resolved) -> Fed:
     """Input where the user gives none: held-out images of a bundled ticket, else a seeded one."""
+    ticket = resolved.ticket
     if ticket is not None and ticket.recipe.get("data", {}).get("name") == "digits":
-        from sltdeploy.search.digits import HELD_OUT, held_out_input
+        from sltdeploy.digits import HELD_OUT, held_out_input
 
         x, labels = held_out_input(ticket.steps)
-        return Fed(x, f"the {HELD_OUT} held-out digits", labels)
+        return Fed(x, f"the {HELD_OUT} held-out digits", labels, resolved.span)
     what = f"a SEEDED RANDOM input ({STEPS} steps, {BATCH} samples), which tells little: give yours"
-    return Fed(example(program), what)
+    return Fed(example(resolved.program), what, span=resolved.span)
 
 
 def assess(program: Program, fed: Fed) -> Assessed:
@@ -68,16 +78,25 @@ def assess(program: Program, fed: Fed) -> Assessed:
     return Assessed(program, count(program, trace), accuracy)
 
 
-def deployed(program: Program, target: Target, fed: Fed) -> Program:
-    """Give ``program`` the numbers that ``target`` holds, calibrated on ``fed``.
+def deployed(program: Program, target: Target, fed: Fed) -> tuple[Program, tuple[str, ...]]:
+    """Give ``program`` the numbers that ``target`` holds; also what could not be had, in words.
 
-    Raises `InputError` with every feature that the target lacks.
+    A network that cannot be quantised for Loihi is priced as its floats, and an input that the
+    chip does not take as if a host brought it: both are said. Raises `InputError` with every
+    other feature that the target lacks.
     """
+    caveats: list[str] = []
     with located(target.name):
         if program.numbers not in target.numbers and "loihi" in target.numbers:
-            program = for_loihi(program, fed.x)
-        raise_all(unsupported(program, target))
-    return program
+            try:
+                program = for_loihi(program, fed.x if fed.span is None else fed.span)
+            except InputError as error:
+                if program.numbers not in target.simulated:
+                    raise
+                caveats += [f"priced in floating point: {line}" for line in error.violations]
+        foreign = list(foreign_inputs(program, target))
+        raise_all(line for line in unsupported(program, target) if line not in foreign)
+    return program, tuple(f"{target.name}: {line}" for line in (*caveats, *foreign))
 
 
 def price(
@@ -89,8 +108,8 @@ def price(
 
     Raises `InputError` where the target lacks something or the rate is not positive.
     """
-    ready = deployed(program, target, fed)
+    ready, caveats = deployed(program, target, fed)
     found = assess(ready, fed)
     place = fit(ready, target)
     estimate = energy(found.counts, target, rate_hz, latency_s=latency_s, fit=place)
-    return Priced(found, estimate, place, tuple(too_big(ready, target)))
+    return Priced(found, estimate, place, tuple(too_big(ready, target)), caveats)

@@ -18,9 +18,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         _write(temporary, data)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise _named(path, error) from None
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
@@ -42,11 +42,18 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
             if old is not None:
                 old.rename(path)
             raise
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        raise _named(path, error) from None
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _named(path: Path, error: BaseException) -> BaseException:
+    """Name the goal, not the temporary name, where the system refused."""
+    if not isinstance(error, OSError):
+        return error
+    return InputError(f"{path}: cannot be written: {error.strerror or error}; give another place")
 
 
 def _beside(path: Path) -> Path:

@@ -64,12 +64,14 @@ def _neurons(program: Program, target: Target) -> Iterator[str]:
             yield f"{p.name}: {target.name} has no {kind}, it has {_listed(target.neurons)}"
 
 
-def _inputs(program: Program, target: Target) -> Iterator[str]:
+def foreign_inputs(program: Program, target: Target) -> Iterator[str]:
+    """Inputs of a kind that ``target`` does not take."""
     for p in program.inputs:
         if isinstance(p.rule, Input) and p.rule.kind not in target.inputs:
             yield (
                 f"{p.name}: is a {p.rule.kind} input, {target.name} takes "
-                f"{_listed(target.inputs)}: encode it before the network"
+                f"{_listed(target.inputs)}: if only 0 and 1 enter say so (--input-kind spikes), "
+                "else encode it before the network"
             )
 
 
@@ -171,7 +173,7 @@ FEATURES: tuple[Rule, ...] = (
     _numbers,
     _ops,
     _neurons,
-    _inputs,
+    foreign_inputs,
     _resets,
     _comparisons,
     _weights,

@@ -30,7 +30,7 @@ Show: TypeAlias = Callable[[int, int, str, str], None]  # done, total, what, lin
 
 RECIPE = "digits"
 QUICK = ("training.epochs=4", "training.rewind_epoch=1", "pruning.rounds=2")
-PRICED = ("loihi2", "raspberry-pi-4", "cortex-m7", "cmos-45nm")
+PRICED = ("loihi2", "loihi1", "raspberry-pi-4", "cortex-m7", "cmos-45nm")
 RATE_HZ = 100.0  # inferences per second, a robot's control rate
 
 
@@ -93,12 +93,13 @@ def demonstrate(ticket: Ticket, out: Path, show: Show) -> Demonstration:
 
     Writes ticket.safetensors, artifacts/, report.html and report.json under ``out``.
     """
-    from sltdeploy.search.digits import held_out_input
+    from sltdeploy.digits import held_out_input
 
     ticket.save(out / "ticket.safetensors")
-    program = resolve(ticket).program
+    resolved = resolve(ticket)
+    program = resolved.program
     x, labels = held_out_input(ticket.steps)
-    fed = Fed(x, f"the {len(labels)} held-out digits", labels)
+    fed = Fed(x, f"the {len(labels)} held-out digits", labels, resolved.span)
     total = len(PLANS) + len(PRICED) + 2
     show(0, total, "Norse against the reference", "")
     held = [_held_norse(ticket, program, x, labels)]
@@ -137,7 +138,6 @@ def _held_artifact(ticket: Ticket, plan: Plan, out: Path, x: Array, labels: Arra
         out,
         format=plan.format,
         quantize=plan.quantize,
-        calibration=x,
     )
     program = from_bytes((out / PROGRAM).read_bytes())
     accuracy = _share(reference.run(program, x).output, labels)
@@ -170,7 +170,10 @@ def _write_report(
             Verified(h.title, h.engine, h.latency, h.result) for h in held if h.result is not None
         ],
         accuracy=found.accuracy,
-        caveats=[f"{title} was not verified: {line}" for title, line in unverified],
+        caveats=[
+            *(f"{title} was not verified: {line}" for title, line in unverified),
+            *(line for p in priced for line in p.caveats),
+        ],
     )
     text = json.dumps(to_json(data), indent=1, sort_keys=True) + "\n"
     write_bytes(out / "report.json", text.encode())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 JSON: TypeAlias = Any  # what json.dumps takes
 Quantization: TypeAlias = Literal["none", "int8"]
 
+FORMAT = "sltdeploy-artifact"
 SCHEMA = 1
 MANIFEST = "manifest.json"
 PROGRAM = "program.safetensors"
@@ -104,7 +105,8 @@ def export(
     from ``targets/`` or a path to such a TOML. ``format`` names the exporter and may stand
     without a target; then nothing checks that the network fits. ``quantize="int8"`` gives Loihi's
     integers for the Lava exporter and weights k * 2**-n with |k| <= 127 for the others;
-    ``calibration`` (T, B, *shape) is what scales are chosen on. The last five override what the
+    ``calibration`` (T, B, *shape) is what scales are chosen on; a ticket knows the range of its
+    inputs without one. The last five override what the
     model's metadata says, see `sltdeploy.lowering.lower`. An artifact that lies at ``out`` is
     replaced once the new one is whole; any other folder is left alone. Where the target's own chip
     does not take the program's numbers but its simulator does (floats on Loihi), the manifest
@@ -124,8 +126,10 @@ def export(
     )
     with located(model) if isinstance(model, str | Path) else nullcontext():
         program = resolved.program
-        if quantize == "int8":
-            program = for_loihi(program, calibration) if name == "lava" else snap(program)
+        if quantize == "int8" and name == "lava":
+            program = for_loihi(program, resolved.span if calibration is None else calibration)
+        elif quantize == "int8":
+            program = snap(program)
         if machine is not None:
             raise_all(unsupported(program, machine))
             over = too_big(program, machine)
@@ -152,11 +156,22 @@ def _option_problems(
     if form not in FORMS:
         yield f"form is '{form}', must be one of {', '.join(FORMS)}"
     if out.exists() and not _replaceable(out):
-        yield f"{out}: exists and is no artifact of sltdeploy; give another folder"
+        yield f"{out}: exists and holds more than an artifact of sltdeploy; give another folder"
 
 
 def _replaceable(out: Path) -> bool:
-    return out.is_dir() and ((out / MANIFEST).is_file() or not any(out.iterdir()))
+    """Whether ``out`` is an empty folder, or one that holds an artifact and nothing else."""
+    if not out.is_dir():
+        return False
+    there = {p.relative_to(out).as_posix() for p in out.rglob("*") if not p.is_dir()}
+    if not there:
+        return True
+    try:
+        manifest = json.loads((out / MANIFEST).read_text("utf8"))
+        ours = manifest["format"] == FORMAT and there <= {*manifest["files"], MANIFEST}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(ours)
 
 
 def _header(
@@ -164,7 +179,7 @@ def _header(
 ) -> dict[str, JSON]:
     c = program.convention
     return {
-        "format": "sltdeploy-artifact",
+        "format": FORMAT,
         "schema": SCHEMA,
         "exporter": exporter,
         "form": form,

@@ -11,6 +11,9 @@ key               value                       meaning
 ``comparison``    ``gt`` or ``ge``            spike where v > threshold, or v >= threshold
 ``decay``         ``euler``, ``exponential``  1 - dt/tau, or exp(-dt/tau)
 ``input_kind``    ``spikes`` or ``graded``    what enters: 0 and 1, or real numbers
+``steps``         int                         steps T for which a sample is shown
+``input_max``     float                       largest value that enters; the smallest is 0
+``input_bits``    int                         what enters is a multiple of ``2**-input_bits``
 ``ticket``        hex digest                  the ticket that it came from
 ================  ==========================  ==========================================
 """

@@ -7,6 +7,7 @@ target that refuses an estimate gets none.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isfinite
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from sltdeploy.estimate import Term as Term
 from sltdeploy.machine import Cost, Range, Target
 from sltdeploy.ops import Array
 from sltdeploy.resources import Fit
+from sltdeploy.target import load
 
 # Not every target prices these apart: where it is silent, they are part of another price.
 OPTIONAL = ("spike", "memory_access")
@@ -49,7 +51,7 @@ class _Work:
 
 def energy(
     counts: Counts,
-    target: Target,
+    target: str | Path | Target,
     rate_hz: float,
     *,
     latency_s: float | None = None,
@@ -65,7 +67,7 @@ def energy(
     counts
         What the program did, `sltdeploy.counting.count`.
     target
-        The machine and its prices, `sltdeploy.target.load`.
+        The machine and its prices: a name, the path of a TOML, or `sltdeploy.target.load`'s.
     rate_hz
         Inferences per second: at a robot's rates static power dominates.
     latency_s
@@ -80,22 +82,23 @@ def energy(
         Where the rate or the latency is not positive, or the latency exceeds the period.
     """
     raise_all(_problems(rate_hz, latency_s))
-    works = list(_works(counts, target, rate_hz, latency_s, fit))
-    priced = [_term(work, target, counts.numbers) for work in works]
+    machine = target if isinstance(target, Target) else load(target)
+    works = list(_works(counts, machine, rate_hz, latency_s, fit))
+    priced = [_term(work, machine, counts.numbers) for work in works]
     # An event that never happens needs no price.
     terms = tuple(t for t in priced if t.energy is not None or t.count)
     parts = [t.energy for t in terms if t.energy is not None]
-    refused = target.refuses is not None
+    refused = machine.refuses is not None
     total = sum(parts[1:], parts[0]) if parts and not refused else None
-    compared, points = tuple(baselines(counts, target)), tuple(break_even(counts))
+    compared, points = tuple(baselines(counts, machine)), tuple(break_even(counts))
     status: Status = "complete"
     if refused:
         status = "refused"
     elif any(t.energy is None for t in terms) or not parts:
         status = "priced terms only"
     return Estimate(
-        target=target.name,
-        title=target.title,
+        target=machine.name,
+        title=machine.title,
         rate_hz=rate_hz,
         steps=counts.steps,
         samples=counts.samples,
@@ -103,15 +106,15 @@ def energy(
         total=total,
         # W = J/inference * inferences/s
         average_power=None if total is None else total * rate_hz,
-        spread=None if total is None else _spread(works, target, counts.numbers),
-        refusal=target.refuses,
+        spread=None if total is None else _spread(works, machine, counts.numbers),
+        refusal=machine.refuses,
         terms=terms,
         baselines=compared,
         break_even=points,
-        anchors=target.anchors,
+        anchors=machine.anchors,
         grades={t.event: t.price.grade for t in terms if t.price is not None},
-        references=tuple(dict.fromkeys(_references(terms, compared, points, counts, target))),
-        notes=tuple(_notes(counts, target, rate_hz, latency_s, terms)),
+        references=tuple(dict.fromkeys(_references(terms, compared, points, counts, machine))),
+        notes=tuple(_notes(counts, machine, rate_hz, latency_s, terms)),
     )
 
 

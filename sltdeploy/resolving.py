@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from sltdeploy.errors import InputError, located
 from sltdeploy.graph import write_nir
 from sltdeploy.loading import load
 from sltdeploy.lowering import lower
-from sltdeploy.program import Comparison, Decay, Program, Reset
+from sltdeploy.program import Array, Comparison, Decay, Program, Reset
 from sltdeploy.ticket import Ticket
 
 if TYPE_CHECKING:
@@ -23,12 +25,24 @@ class Resolved:
     """A model as a program, with the graph and the ticket that it came from, if any.
 
     ``source`` says what it was, for an artifact's provenance: content hashes, never paths.
+    ``span`` are values (T, 1, *shape) that show the range and the grid of the input, where the
+    model's metadata know them.
     """
 
     program: Program
     graph: "nir.NIRGraph | None"
     ticket: Ticket | None
     source: dict[str, str]
+
+    @property
+    def span(self) -> Array | None:
+        """0, the grid's step and the largest value, over all steps; None where unknown."""
+        known = {} if self.graph is None else self.graph.metadata
+        if not {"steps", "input_max", "input_bits"} <= set(known) or len(self.program.inputs) != 1:
+            return None
+        values = (0.0, 2.0 ** -int(known["input_bits"]), float(known["input_max"]))
+        entry = np.resize(values, (max(int(known["steps"]), 3), 1, *self.program.inputs[0].shape))
+        return entry if entry.size >= len(values) else None
 
 
 def resolve(

@@ -102,7 +102,13 @@ class Ticket:
         """Write the deployed network as a NIR graph; its metadata name the ticket by id."""
         layers, arrays = self.deployed()
         graph = to_graph(layers, arrays, self.input_shape, self.dt)
-        graph.metadata["ticket"] = self.id
+        asked = self.recipe["deployment"]
+        graph.metadata |= {
+            "ticket": self.id,
+            "steps": self.steps,
+            "input_bits": int(asked["input_bits"]),
+            "input_max": float(asked["input_max"]),
+        }
         return graph
 
     def save(self, path: str | Path) -> None:

@@ -14,8 +14,8 @@ LAYERS = (
     ("errors", "machine", "ops"),
     ("atomic", "estimate", "resources", "rules"),
     ("program",),
-    ("arithmetic", "counts", "feeding", "layers", "program_file", "shapes", "target", "trace"),
-    ("grid", "layer_graph"),
+    ("arithmetic", "counts", "digits", "feeding", "layers", "program_file", "shapes", "target"),
+    ("grid", "layer_graph", "trace"),
     ("ticket",),
     # the stages
     (
@@ -29,6 +29,7 @@ LAYERS = (
     ("assessment", "holding"),
     ("demo",),
     ("cli",),
+    ("__main__",),
 )
 SIDEWAYS: Mapping[str, tuple[str, ...]] = {
     "annotation": ("graph", "topology"),
@@ -43,7 +44,7 @@ SIDEWAYS: Mapping[str, tuple[str, ...]] = {
     "quantize": ("bounds", "synapse"),
     "report": ("verification",),
     "resolving": ("graph", "loading", "lowering"),
-    "runtime": ("graph", "lava_host", "lowering", "reference"),
+    "runtime": ("exporting", "graph", "lava_host", "lowering", "reference"),
     "verification": ("reference", "runtime"),
 }
 
@@ -51,7 +52,7 @@ SIDEWAYS: Mapping[str, tuple[str, ...]] = {
 HEAVY: Mapping[str, tuple[str, ...]] = {
     "torch": ("search",),
     "norse": ("search",),
-    "sklearn": ("search",),
+    "sklearn": ("digits", "search"),
     "onnx": ("onnx_graph", "exporters"),
     "onnxruntime": ("runtime",),
     "lava": (),  # runs in a process of its own

@@ -1,6 +1,8 @@
 """What is priced is what the target runs: its numbers, its weights, its limits."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +11,11 @@ from commands import WEIGHT, network
 from sltdeploy.assessment import Fed, assess, deployed, price, usual_input
 from sltdeploy.errors import InputError
 from sltdeploy.lowering import lower
+from sltdeploy.resolving import resolve
 from sltdeploy.target import load
 from sltdeploy.verification import example
 
+ONES = Fed(np.ones((3, 2, 6), np.float32), "ones")
 X = np.random.default_rng(3).integers(0, 17, (12, 5, 6)).astype(np.float32) / 16
 
 
@@ -38,8 +42,40 @@ def test_what_takes_floats_is_priced_with_floats() -> None:
 
 
 def test_what_the_target_lacks_names_the_target() -> None:
-    with pytest.raises(InputError, match="loihi1: input: is a graded input"):
-        deployed(lower(network()), load("loihi1"), Fed(X, "x"))
+    target = replace(load("loihi1"), neurons=("IF",))
+    with pytest.raises(InputError, match="loihi1: lif: loihi1 has no LIF"):
+        deployed(lower(network()), target, Fed(X, "x"))
+
+
+def test_an_input_that_a_host_must_bring_is_a_caveat() -> None:
+    """The rest of the network is priced all the same."""
+    found = price(lower(network()), load("loihi1"), Fed(X, "x"), 10.0)
+    (caveat,) = found.caveats
+    assert "loihi1: input: is a graded input" in caveat
+    assert "--input-kind spikes" in caveat
+    assert found.estimate.total is not None
+    assert price(lower(network(), input_kind="spikes"), load("loihi1"), ONES, 10.0).caveats == ()
+
+
+def test_what_cannot_be_quantised_is_priced_in_floats() -> None:
+    found = price(lower(network(), comparison="gt"), load("loihi2"), Fed(X, "x"), 10.0)
+    assert found.assessed.program.numbers == "loihi"
+    uneven = network()
+    lif: Any = uneven.nodes["lif"]
+    lif.v_threshold[0] = 0.5
+    found = price(lower(uneven), load("loihi2"), Fed(X, "x"), 10.0)
+    assert found.assessed.program.numbers == "float32"
+    (caveat,) = found.caveats
+    assert "priced in floating point: population 'lif': threshold" in caveat
+
+
+def test_a_known_span_scales_the_integers() -> None:
+    """Not what happened to be counted on."""
+    span = np.resize([0.0, 1 / 16, 1.0], (5, 1, 6))
+    program = lower(network())
+    low = price(program, load("loihi2"), Fed(X / 2, "x", span=span), 10.0)
+    full = price(program, load("loihi2"), Fed(X, "x", span=span), 10.0)
+    assert low.assessed.program.digest() == full.assessed.program.digest()
 
 
 def test_accuracy_is_the_share_of_right_decisions() -> None:
@@ -55,7 +91,7 @@ def test_accuracy_is_the_share_of_right_decisions() -> None:
 
 def test_a_model_without_data_gets_a_seeded_input() -> None:
     program = lower(network())
-    fed = usual_input(program, None)
+    fed = usual_input(resolve(program))
     assert "SEEDED" in fed.what
     assert fed.labels is None
     assert isinstance(fed.x, Mapping)

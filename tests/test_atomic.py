@@ -40,7 +40,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "b.txt"
     write_bytes(path, b"one")
     monkeypatch.setattr(atomic, "_write", failing(0))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match=r"b.txt: cannot be written: No space left on device"):
         write_bytes(path, b"two, longer")
     assert path.read_bytes() == b"one"
     assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
@@ -54,7 +54,7 @@ def test_a_failed_folder_keeps_the_old_one(
     goal = tmp_path / "artifact"
     write_folder(goal, {"x": b"old", "deep/y": b"old"})
     monkeypatch.setattr(atomic, "_write", failing(after))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match=r"artifact: cannot be written: No space"):
         write_folder(goal, {"x": b"new", "deep/y": b"new", "z": b"new"})
     assert (goal / "x").read_bytes() == (goal / "deep" / "y").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["artifact"]

@@ -10,10 +10,10 @@ import pytest
 from commands import only_object, say
 
 from sltdeploy import demo, lava_host, reference
+from sltdeploy.digits import held_out_input
 from sltdeploy.errors import CheckError
 from sltdeploy.lowering import lower
 from sltdeploy.program import Array
-from sltdeploy.search.digits import held_out_input
 from sltdeploy.search.find import facts_of, find
 from sltdeploy.search.recipe import read_recipe
 from sltdeploy.search.recording import record

@@ -15,6 +15,7 @@ from sltdeploy.exporting import export
 from sltdeploy.graph import write_nir
 from sltdeploy.lowering import lower
 from sltdeploy.program_file import from_bytes
+from sltdeploy.runtime import open_artifact
 
 
 def network(inputs: int = 4, **metadata: Any) -> nir.NIRGraph:
@@ -124,9 +125,12 @@ def test_foreign_folders_are_left_alone(tmp_path: Path) -> None:
     mine = tmp_path / "thesis"
     mine.mkdir()
     (mine / "chapter1.tex").write_text("years of work")
-    with pytest.raises(InputError, match="is no artifact"):
-        export(network(dt=1e-3), None, mine, format="onnx")
-    assert [p.name for p in mine.iterdir()] == ["chapter1.tex"]
+    for manifest in (None, "{}", (goal / "manifest.json").read_text()):
+        if manifest is not None:
+            (mine / "manifest.json").write_text(manifest)
+        with pytest.raises(InputError, match="holds more than an artifact"):
+            export(network(dt=1e-3), None, mine, format="onnx")
+        assert (mine / "chapter1.tex").read_text() == "years of work"
 
 
 def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:
@@ -156,3 +160,21 @@ def test_what_the_target_lacks_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="subtract"):
         export(network(dt=1e-3, reset="subtract"), "loihi2", tmp_path / "a")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_knows_its_range_needs_no_calibration(tmp_path: Path) -> None:
+    """The metadata of a ticket's graph give range and grid of the input."""
+    known = network(dt=1e-3, input_kind="graded", steps=4, input_max=1.0, input_bits=4)
+    artifact = export(known, "loihi2", tmp_path / "a", quantize="int8")
+    entry = artifact.manifest["inputs"][0]
+    assert (entry["scale"], entry["low"], entry["high"]) == (16.0, 0, 16)
+    unknown = network(dt=1e-3, input_kind="graded")
+    with pytest.raises(InputError, match="--calibrate"):
+        export(unknown, "loihi2", tmp_path / "b", quantize="int8")
+
+
+def test_what_export_returns_can_be_opened(tmp_path: Path) -> None:
+    """Not only its path."""
+    artifact = export(network(dt=1e-3), None, tmp_path / "a", format="nir")
+    with open_artifact(artifact) as runner:
+        assert runner.folder == artifact.path

@@ -320,3 +320,10 @@ def test_json() -> None:
     assert plain["terms"][0]["price"]["source"].startswith("SANA-FE")
     assert plain["baselines"][1]["ac"] == 12
     assert plain["break_even"][0]["value"] == 2
+
+
+def test_a_target_may_be_a_name() -> None:
+    """As on the command line."""
+    assert (
+        energy(COUNTS, "loihi1", 10.0).to_json() == energy(COUNTS, load("loihi1"), 10.0).to_json()
+    )

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import sltdeploy as slt
+from sltdeploy.digits import held_out_input, load_digits
 from sltdeploy.errors import CheckError, InputError
 from sltdeploy.program import Array
 from sltdeploy.search import checkpoint
 from sltdeploy.search.building import build
-from sltdeploy.search.digits import held_out_input, load_digits
 from sltdeploy.search.find import CHECKPOINT, TICKET, Progress, facts_of, find, next_round
 from sltdeploy.search.magnitude import kept_after, prune
 from sltdeploy.search.networks import PRUNABLE, digits_arrays

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import sltdeploy.search
+from sltdeploy.digits import held_out_input, load_digits
 from sltdeploy.errors import MissingComponentError
 from sltdeploy.layers import Layer
 from sltdeploy.search.building import build
-from sltdeploy.search.digits import held_out_input, load_digits
 from sltdeploy.search.networks import digits_arrays, digits_layers
 from sltdeploy.search.recipe import read_recipe
 from sltdeploy.search.training import TrainableLIF, TrainingNetwork, shifted

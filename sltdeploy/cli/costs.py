@@ -63,9 +63,9 @@ def energy(
     machines = [load_target(name) for name in dict.fromkeys(target)]
     resolved = resolve_model(model, Flags(dt, reset, compare, decay, input_kind))
     if x is None:
-        fed = usual_input(resolved.program, resolved.ticket)
+        fed = usual_input(resolved)
     else:
-        fed = Fed(arrays.read(x), f"{x.name}")
+        fed = Fed(arrays.read(x), f"{x.name}", span=resolved.span)
     with located(model if x is None else x):
         found = assess(resolved.program, fed)
     with located(model):
@@ -80,7 +80,7 @@ def energy(
             estimates=estimates,
             fits=fits,
             accuracy=found.accuracy,
-            caveats=(f"Counted on {fed.what}.",),
+            caveats=(f"Counted on {fed.what}.", *(line for p in priced for line in p.caveats)),
             provenance={f"source, {kind}": value for kind, value in resolved.source.items()},
         )
         text = json_format.dumps(report.to_json(data), indent=1, sort_keys=True) + "\n"
@@ -94,13 +94,14 @@ def energy(
             "accuracy": found.accuracy,
             "estimates": [e.to_json() for e in estimates],
             "fits": [f.to_json() for f in fits],
+            "caveats": [line for p in priced for line in p.caveats],
             "report": None if out is None else str(out),
         },
         (
             f"counted on {fed.what}",
             table(priced),
             *(f"{e.target}: {e.refusal}" for e in estimates if e.refusal),
-            *(line for p in priced for line in p.exceeded),
+            *(line for p in priced for line in (*p.exceeded, *p.caveats)),
             *((str(out),) if out is not None else ()),
         ),
         0 if all(f.fits for f in fits) else 1,

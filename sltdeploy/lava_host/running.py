@@ -3,6 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,8 @@ def run_network(
     on_line: OnLine | None = None,
 ) -> dict[str, Array]:
     """`run_package` with the interpreter ``python``, whatever it has."""
+    if timeout_s is not None and not (isfinite(timeout_s) and timeout_s > 0):
+        raise InputError(f"time limit is {timeout_s} s, must be a positive number of seconds")
     network = Path(folder).absolute() / NETWORK
     if not network.is_file():
         raise InputError(f"{folder}: has no {NETWORK}: it is no Lava artifact")

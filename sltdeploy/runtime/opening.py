@@ -1,13 +1,18 @@
 """From a folder to a runner: which engine runs which artifact."""
 
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sltdeploy.errors import InputError
 from sltdeploy.runtime.lava_runner import LavaRunner
 from sltdeploy.runtime.manifest import EXPORT_AGAIN, Manifest, read, read_files
 from sltdeploy.runtime.onnx_engine import OnnxEngine
 from sltdeploy.runtime.runner import Engine, Runner, StepRunner
+
+if TYPE_CHECKING:
+    from sltdeploy.exporting import Artifact
 
 # Exporter: engines that run what it makes, the usual one first.
 ENGINES: Mapping[str, tuple[str, ...]] = {
@@ -18,14 +23,16 @@ ENGINES: Mapping[str, tuple[str, ...]] = {
 
 
 def open_artifact(
-    folder: str | Path,
+    folder: "str | Path | Artifact",
     *,
     engine: str | None = None,
     verify: bool = True,
     threads: int = 1,
     timeout_s: float | None = None,
 ) -> Runner:
-    """Open the artifact in ``folder``; nothing of it is imported but by engine "lava".
+    """Open the artifact in ``folder``, a path or what export returned.
+
+    Nothing of it is imported but by engine "lava".
 
     ``engine`` "fast" (the default) is ONNX Runtime for an ONNX artifact and the numpy reference
     for the others: on what the NIR file means, or on the program that a Lava artifact carries.
@@ -36,7 +43,9 @@ def open_artifact(
     Raises `InputError` for a folder that is no artifact, a file that is missing or was changed,
     an unknown engine; `MissingComponentError` where the engine is not installed.
     """
-    manifest = read(Path(folder))
+    if timeout_s is not None and not (isfinite(timeout_s) and timeout_s > 0):
+        raise InputError(f"time limit is {timeout_s} s, must be a positive number of seconds")
+    manifest = read(Path(folder) if isinstance(folder, str | Path) else folder.path)
     known = ENGINES.get(manifest.exporter)
     if known is None:
         raise InputError(

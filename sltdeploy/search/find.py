@@ -2,9 +2,9 @@
 
 Round 0 trains the dense network; its weights at the end of the rewind epoch are kept. Each
 later round prunes a fraction of the weights that are left, by magnitude over all layers, sets
-the rest back to the kept weights (batch statistics too) and trains again with a new optimiser
-and a new schedule. Source: Kim et al. 2022, https://arxiv.org/abs/2207.01382, section 3; the
-mask is stored and enforced here, where their code finds it again from small weights.
+the rest back to the kept weights (batch statistics too) and trains again from that epoch of the
+schedule on, with a new optimiser. Source: Kim et al. 2022, https://arxiv.org/abs/2207.01382,
+section 3; the mask is stored and enforced here, where their code finds it again from small weights.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -17,12 +17,12 @@ import norse
 import numpy as np
 import torch
 
+from sltdeploy.digits import INPUT_BITS, INPUT_SHAPE, held_out_input, load_digits
 from sltdeploy.errors import CheckError, InputError
 from sltdeploy.layers import Arrays
 from sltdeploy.program import Array
 from sltdeploy.search import checkpoint
 from sltdeploy.search.checkpoint import State
-from sltdeploy.search.digits import INPUT_BITS, INPUT_SHAPE, held_out_input, load_digits
 from sltdeploy.search.evaluation import evaluate
 from sltdeploy.search.magnitude import kept_after, prune
 from sltdeploy.search.networks import PRUNABLE, digits_arrays, digits_layers
