@@ -1,6 +1,7 @@
 # make demo    the whole path on the bundled digits; ends in runs/demo/report.html
 # make test    every test
 # make check   lint, format, types
+# make interop snnTorch, SpikingJelly, sinabs and Rockpool in .interop, and the tests with them
 # make bench   the benchmarks' tables
 # make clean   remove what make made
 #
@@ -12,7 +13,7 @@ SHELL := bash
 MAKEFLAGS += --no-builtin-rules
 .ONESHELL:
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench clean lava
+.PHONY: demo test check interop bench clean lava
 
 PYTHON ?= python3
 CODE := benchmarks examples exporters sltdeploy tests
@@ -29,12 +30,16 @@ check: .venv/installed
 	.venv/bin/ruff format --check $(CODE)
 	.venv/bin/pyright --pythonpath .venv/bin/python
 
+interop: .venv/installed
+	@.venv/bin/python tests/interop/environments.py
+	.venv/bin/python -m pytest tests/test_interop.py
+
 bench: .venv/installed
 	@shopt -s nullglob
 	for script in benchmarks/*.py; do echo "== $$script"; .venv/bin/python "$$script"; done
 
 clean:
-	rm -rf .venv build dist runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .interop build dist runs .pytest_cache .ruff_cache .hypothesis
 
 # torch goes first, so that norse takes the version that is pinned here.
 .venv/installed: pyproject.toml constraints.txt

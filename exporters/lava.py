@@ -13,7 +13,7 @@ from sltdeploy.errors import raise_all
 from sltdeploy.exporting import JSON, Exported
 from sltdeploy.lava_package.plan import Plan, lags, plan
 from sltdeploy.lava_package.source import network_py, npz
-from sltdeploy.program import Input, Neuron, Population, Program
+from sltdeploy.program import DelayLine, Input, Neuron, Population, Program
 
 NETWORK = "network.py"
 WEIGHTS = "weights.npz"
@@ -30,7 +30,8 @@ def export(program: Program, header: Mapping[str, JSON], graph: object = None) -
 
     Raises `InputError` with every feature that Lava's LIF lacks: comparison >=, reset by
     subtraction, a first potential other than v_reset, values sent on by neurons that do not
-    spike, paths of different length that meet in one population, and parts that nothing joins.
+    spike, recurrent projections, delays, paths of different length that meet in one population,
+    and parts that nothing joins.
     """
     raise_all(_refusals(program))
     made = plan(program)
@@ -60,13 +61,24 @@ def _is_index(name: str) -> bool:
 
 def _refusals(program: Program) -> Iterator[str]:
     sources = {p.source for p in program.projections}
-    lag = lags(program)
+    late = [q.name for q in program.projections if q.recurrent]
+    waiting = [p.name for p in program.populations if isinstance(p.rule, DelayLine)]
+    yield from (
+        f"projection '{name}' is recurrent, this exporter writes feed-forward networks: take onnx"
+        for name in late
+    )
+    yield from (
+        f"population '{name}' delays what arrives, this exporter has no delays: take onnx"
+        for name in waiting
+    )
+    # With loops or delays there is no number of hops to compare.
+    lag = {} if late or waiting else lags(program)
     for p in program.populations:
         if isinstance(p.rule, Input):
             if p.name in program.outputs:
                 yield f"output '{p.name}' is an input: nothing to run in Lava"
             continue
-        if not p.spiking and p.name in sources:
+        if not p.spiking and p.name in sources and p.name not in waiting:
             yield (
                 f"population '{p.name}' sends values, not spikes, to another: neurons in Lava "
                 "only send spikes; give it a threshold, let it be an output only, or take the "
@@ -74,7 +86,8 @@ def _refusals(program: Program) -> Iterator[str]:
             )
         if isinstance(p.rule, Neuron):
             yield from (f"population '{p.name}' {why}" for why in _rule_refusals(p.rule))
-        yield from _path_refusals(program, p, lag)
+        if lag:
+            yield from _path_refusals(program, p, lag)
     yield from _part_refusals(program)
 
 

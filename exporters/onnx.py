@@ -9,7 +9,6 @@ Source: the forms, operators and versions were chosen by measurement on ONNX Run
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,9 +17,11 @@ import numpy as np
 from sltdeploy.errors import raise_all
 from sltdeploy.exporting import JSON, Exported
 from sltdeploy.onnx_graph import FLOAT, OPSET, Graph, Port, to_bytes
+from sltdeploy.onnx_state import State, line, send, shift, state
 from sltdeploy.program import (
     Array,
     Conv,
+    DelayLine,
     Input,
     Linear,
     LoihiNeuron,
@@ -36,6 +37,7 @@ from sltdeploy.program import (
     Shape,
     op_shapes,
 )
+from sltdeploy.resting import at_rest
 
 if TYPE_CHECKING:
     import nir
@@ -46,39 +48,23 @@ OPERATORS = (  # all that a model of this exporter can contain
     "Add",
     "AveragePool",
     "Cast",
+    "Concat",
     "Conv",
     "Div",
     "Flatten",
+    "Gather",
     "Gemm",
     "Greater",
     "GreaterOrEqual",
     "Identity",
     "Mul",
+    "ReduceSum",
     "Reshape",
+    "Slice",
     "Sub",
+    "Unsqueeze",
     "Where",
 )
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """A tensor that goes from one step to the next."""
-
-    population: str
-    input: str
-    output: str
-    shape: Shape
-    init: Array
-
-    def to_json(self) -> JSON:
-        """Entry of the manifest; init broadcasts to (batch, *shape)."""
-        return {
-            "population": self.population,
-            "input": self.input,
-            "output": self.output,
-            "shape": list(self.shape),
-            "init": self.init.astype(np.float32).tolist(),
-        }
 
 
 def export(
@@ -92,20 +78,40 @@ def export(
     then the next states ``<population>.v_next`` and ``<population>.j_next``. Names already taken
     get a suffix, so read them from the manifest's ``states``.
 
+    What a recurrent projection brings is the state ``<population>.last`` (N, *shape) of its
+    source. A delay keeps what arrived, latest first, in ``<population>.line`` (N, depth, *shape).
+
     ``header`` goes into the model's metadata, ``graph`` is not needed. Raises `InputError` for a
     program in integers and for an output that is an input.
     """
     raise_all(_refusals(program))
     built = Graph({p.name for p in program.populations})
-    states: list[State] = []
+    late = {
+        name: state(built, program.population(name), "last", sent)
+        for name, sent in at_rest(program).items()
+    }
+    waiting: list[tuple[Population, DelayLine, State]] = []
+    states = list(late.values())
     for p in program.populations:
         match p.rule:
             case Input() | LoihiNeuron():  # the latter was refused above
                 continue
-            case Relay():
-                built.total(_brought(built, program, p), p.name)
+            case DelayLine() if p.rule.depth:
+                kept = line(built, p, p.rule)
+                states.append(kept)
+                if p.rule.ends_loops:  # what arrives may come from populations that follow
+                    send(built, p, p.rule.steps - 1, kept.input, p.rule.depth)
+                    waiting.append((p, p.rule, kept))
+                else:
+                    shift(built, p, p.rule, kept, _arrives(built, program, p, late))
+            case Relay() | DelayLine():
+                built.total(_brought(built, program, p, late), p.name)
             case Neuron():
-                states += _neuron(built, p, p.rule, _brought(built, program, p))
+                states += _neuron(built, p, p.rule, _arrives(built, program, p, late))
+    for p, rule, kept in waiting:
+        shift(built, p, rule, kept, _arrives(built, program, p, late))
+    for name, last in late.items():
+        built.add("Identity", [name], last.output)
     details: dict[str, JSON] = {
         "model": MODEL,
         "opset": OPSET,
@@ -145,24 +151,34 @@ def _spiking(program: Program) -> list[str]:
     return [p.name for p in program.populations if p.spiking and not isinstance(p.rule, Input)]
 
 
-def _brought(graph: Graph, program: Program, p: Population) -> list[str]:
+def _brought(graph: Graph, program: Program, p: Population, late: Mapping[str, State]) -> list[str]:
     """Tensors that the projections into ``p`` bring, to be added."""
     return [
-        _through(graph, projection, program.population(projection.source).shape)
-        for projection in program.into(p.name)
+        _through(
+            graph,
+            q,
+            late[q.source].input if q.recurrent else q.source,
+            program.population(q.source).shape,
+        )
+        for q in program.into(p.name)
     ]
+
+
+def _arrives(graph: Graph, program: Program, p: Population, late: Mapping[str, State]) -> str:
+    """Tensor of the sum of what the projections into ``p`` bring."""
+    brought = _brought(graph, program, p, late)
+    return brought[0] if len(brought) == 1 else graph.total(brought, graph.claim(f"{p.name}.x"))
 
 
 # ----------------------------------------------------------------------------- neurons
 
 
-def _neuron(graph: Graph, p: Population, rule: Neuron, brought: list[str]) -> list[State]:
+def _neuron(graph: Graph, p: Population, rule: Neuron, x: str) -> list[State]:
     """Emit one step of ``rule``; products and sums in the order in which the reference rounds."""
-    x = brought[0] if len(brought) == 1 else graph.total(brought, graph.claim(f"{p.name}.x"))
-    v = _state(graph, p, "v", rule.v_init)
+    v = state(graph, p, "v", rule.v_init)
     states = [v]
     if rule.decay_syn is not None:
-        j = _state(graph, p, "j", np.zeros(()))
+        j = state(graph, p, "j", np.zeros(()))
         states.append(j)
         x = graph.total([_decayed(graph, p, "j", rule.decay_syn, j.input), x], j.output)
     terms = [_decayed(graph, p, "v", rule.decay, v.input), x]
@@ -177,16 +193,11 @@ def _neuron(graph: Graph, p: Population, rule: Neuron, brought: list[str]) -> li
     return states
 
 
-def _state(graph: Graph, p: Population, letter: str, init: Array) -> State:
-    before, after = graph.claim(f"{p.name}.{letter}"), graph.claim(f"{p.name}.{letter}_next")
-    return State(p.name, before, after, p.shape, init)
-
-
-def _decayed(graph: Graph, p: Population, letter: str, decay: Array, state: str) -> str:
+def _decayed(graph: Graph, p: Population, letter: str, decay: Array, before: str) -> str:
     if (decay == 1).all():
-        return state
+        return before
     factor = graph.constant(_compact(decay), f"{p.name}.decay_{letter}")
-    return graph.add("Mul", [factor, state], graph.claim(f"{p.name}.{letter}_decayed"))
+    return graph.add("Mul", [factor, before], graph.claim(f"{p.name}.{letter}_decayed"))
 
 
 def _fire(graph: Graph, p: Population, rule: Neuron, threshold: Array, u: str, v_next: str) -> None:
@@ -214,9 +225,8 @@ def _compact(values: Array) -> Array:
 # ----------------------------------------------------------------------------- projections
 
 
-def _through(graph: Graph, projection: Projection, shape: Shape) -> str:
-    """Emit the ops of a projection whose source has ``shape``."""
-    x = projection.source
+def _through(graph: Graph, projection: Projection, x: str, shape: Shape) -> str:
+    """Emit the ops of a projection that starts at the tensor ``x``, (N, *shape)."""
     for op, (before, after) in zip(
         projection.ops, pairwise(op_shapes(projection, shape)), strict=True
     ):

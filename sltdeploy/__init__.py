@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sltdeploy.counting import count as count
+    from sltdeploy.describing import to_nir as to_nir
     from sltdeploy.exporting import export as export
     from sltdeploy.loading import load as load
     from sltdeploy.lowering import lower as lower
     from sltdeploy.pricing import energy as energy
     from sltdeploy.reference import run as run
     from sltdeploy.runtime import open_artifact as open  # noqa: A004
-    from sltdeploy.search.norse_modules import to_nir as to_nir
+    from sltdeploy.search.norse_graph import to_norse as to_norse
+    from sltdeploy.simplification import simplify as simplify
     from sltdeploy.verification import verify as verify
 
 __version__ = "0.1.0"
@@ -30,11 +32,25 @@ _PUBLIC = {  # name: (module, name there)
     "lower": ("lowering", "lower"),
     "open": ("runtime", "open_artifact"),
     "run": ("reference", "run"),
-    "to_nir": ("search.norse_modules", "to_nir"),
+    "simplify": ("simplification", "simplify"),
+    "to_nir": ("describing", "to_nir"),
+    "to_norse": ("search.norse_graph", "to_norse"),
     "verify": ("verification", "verify"),
 }
 
-__all__ = ["count", "energy", "export", "load", "lower", "open", "run", "to_nir", "verify"]
+__all__ = [
+    "count",
+    "energy",
+    "export",
+    "load",
+    "lower",
+    "open",
+    "run",
+    "simplify",
+    "to_nir",
+    "to_norse",
+    "verify",
+]
 
 # Installed, exporters/ and targets/ lie in this package; in a checkout they stand beside it.
 if not Path(__file__).with_name("exporters").is_dir():

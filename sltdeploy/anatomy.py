@@ -6,7 +6,7 @@ import numpy as np
 
 from sltdeploy.arithmetic import apply_op, apply_ops
 from sltdeploy.ops import Array, Conv, Linear, Op, Pool, Reshape, Scale, Shape
-from sltdeploy.rules import Input, LoihiNeuron, Neuron, Relay, Rule
+from sltdeploy.rules import DelayLine, Input, LoihiNeuron, Neuron, Relay, Rule
 
 NO_CURRENT_MEMORY = 4095  # du of a LoihiNeuron that forgets its current in each step
 
@@ -78,12 +78,19 @@ def describe(op: Op) -> str:
 
 
 def neuron_kind(rule: Rule) -> str:
-    """Name of a rule: LIF, IF, CubaLIF, their readouts LI, I, CubaLI, relay, or an input."""
+    """Name of a rule: LIF, IF, CubaLIF, their readouts LI, I, CubaLI, and what is no neuron.
+
+    A spiking neuron that forgets everything after a step is a Threshold, whatever it was before.
+    """
     match rule:
         case Input():
             return "graded input" if rule.kind == "graded" else "spike input"
         case Relay():
             return "relay"
+        case DelayLine():
+            return "delay"
+        case Neuron() if rule.spiking and rule.decay_syn is None and not rule.decay.any():
+            return "Threshold"
         case Neuron():
             leaks, cuba = bool((rule.decay != 1).any()), rule.decay_syn is not None
         case LoihiNeuron():

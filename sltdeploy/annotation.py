@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sltdeploy.graph import CONNECTIONS
 from sltdeploy.program import Input, Program, Shape
-from sltdeploy.shapes import declared, ops_of, through
-from sltdeploy.topology import in_order, neighbours
+from sltdeploy.topology import wiring
+from sltdeploy.walking import Walk
 
 if TYPE_CHECKING:
     import nir
@@ -24,13 +23,9 @@ def annotated(
     """
     import nir
 
-    nodes = copy.deepcopy(graph.nodes)
-    for name, shape in arriving_shapes(graph).items():
-        node: Any = nodes[name]
-        if isinstance(node, nir.Conv2d) and node.input_shape is None:
-            node.input_shape = (shape[1], shape[2])
-        if isinstance(node, nir.Flatten) and node.input_type.get("input") is None:
-            node.input_type = {"input": np.array(shape)}
+    walk = Walk(wiring(graph), program.convention, Input("graded"))
+    walk.all()
+    nodes = _sized(graph, walk.arrived, "")
     c = program.convention
     entry = program.inputs[0].rule
     metadata = {
@@ -47,17 +42,26 @@ def annotated(
     return nir.NIRGraph(nodes, list(graph.edges), metadata=metadata, type_check=False)
 
 
-def arriving_shapes(graph: "nir.NIRGraph") -> dict[str, Shape]:
-    """Shape of what arrives at each node of a graph that `sltdeploy.lowering.lower` accepts."""
-    before, _ = neighbours(graph)
-    arriving: dict[str, Shape] = {}
-    leaving: dict[str, Shape] = {}
-    for name in in_order(graph):
-        node: Any = graph.nodes[name]
-        if not before[name]:
-            leaving[name] = declared(node.input_type) or ()
-            continue
-        arriving[name] = leaving[name] = leaving[before[name][0]]
-        if type(node).__name__ in CONNECTIONS:
-            leaving[name], _ = through(ops_of(node, arriving[name]), arriving[name])
-    return arriving
+def _sized(graph: "nir.NIRGraph", arrived: Mapping[str, Shape], within: str) -> dict[str, Any]:
+    """Copy the nodes of ``graph`` with the size of what arrives in those that leave it open."""
+    import nir
+
+    nodes: dict[str, Any] = {}
+    for name, node in graph.nodes.items():
+        shape = arrived.get(f"{within}{name}", ())
+        copied: Any = copy.deepcopy(node)
+        match copied:
+            case nir.NIRGraph():
+                inner = _sized(copied, arrived, f"{within}{name}.")
+                edges, metadata = list(copied.edges), copied.metadata
+                copied = nir.NIRGraph(inner, edges, metadata=metadata, type_check=False)
+            case nir.Conv1d() if copied.input_shape is None:
+                copied.input_shape = shape[1]
+            case nir.Conv2d() if copied.input_shape is None:
+                copied.input_shape = (shape[1], shape[2])
+            case nir.Flatten() if copied.input_type.get("input") is None:
+                copied.input_type = {"input": np.array(shape)}
+            case _:
+                pass
+        nodes[name] = copied
+    return nodes

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sltdeploy.check import foreign_inputs, too_big, unsupported
+from sltdeploy.check import foreign_inputs, loops, too_big, unsupported
 from sltdeploy.counting import count
 from sltdeploy.counts import Counts
 from sltdeploy.errors import InputError, located, raise_all
@@ -81,9 +81,9 @@ def assess(program: Program, fed: Fed) -> Assessed:
 def deployed(program: Program, target: Target, fed: Fed) -> tuple[Program, tuple[str, ...]]:
     """Give ``program`` the numbers that ``target`` holds; also what could not be had, in words.
 
-    A network that cannot be quantised for Loihi is priced as its floats, and an input that the
-    chip does not take as if a host brought it: both are said. Raises `InputError` with every
-    other feature that the target lacks.
+    A network that cannot be quantised for Loihi is priced as its floats, an input that the chip
+    does not take as if a host brought it, and loops though no exporter writes them: all are said.
+    Raises `InputError` with every other feature that the target lacks.
     """
     caveats: list[str] = []
     with located(target.name):
@@ -94,7 +94,7 @@ def deployed(program: Program, target: Target, fed: Fed) -> tuple[Program, tuple
                 if program.numbers not in target.simulated:
                     raise
                 caveats += [f"priced in floating point: {line}" for line in error.violations]
-        foreign = list(foreign_inputs(program, target))
+        foreign = [*foreign_inputs(program, target), *loops(program, target)]
         raise_all(line for line in unsupported(program, target) if line not in foreign)
     return program, tuple(f"{target.name}: {line}" for line in (*caveats, *foreign))
 

@@ -64,6 +64,17 @@ def _neurons(program: Program, target: Target) -> Iterator[str]:
             yield f"{p.name}: {target.name} has no {kind}, it has {_listed(target.neurons)}"
 
 
+def loops(program: Program, target: Target) -> Iterator[str]:
+    """Recurrent projections where what is written for ``target`` is feed-forward."""
+    if target.feed_forward:
+        for p in program.projections:
+            if p.recurrent:
+                yield (
+                    f"{p.name}: is recurrent, what is written for {target.name} is feed-forward: "
+                    "take a target of the onnx exporter"
+                )
+
+
 def foreign_inputs(program: Program, target: Target) -> Iterator[str]:
     """Inputs of a kind that ``target`` does not take."""
     for p in program.inputs:
@@ -174,6 +185,7 @@ FEATURES: tuple[Rule, ...] = (
     _ops,
     _neurons,
     foreign_inputs,
+    loops,
     _resets,
     _comparisons,
     _weights,

@@ -10,11 +10,13 @@ through a weight of 0 (pruned, or quantised to 0) costs nothing.
 - Pooling is no neuron: it forwards each spike to every window that contains it, its factor
   lies in the next weights. Graded values are pooled first, and what is not 0 then counts.
 - A second weighted op in a chain sees graded values: its actual non-zero inputs are counted.
-- A projection without weighted op is one connection of weight 1 for each value it forwards.
+- A projection without weighted op is one connection of weight 1 for each value it forwards;
+  into a relay or a delay, where no neuron is, it is no synaptic operation.
+- A recurrent projection sees what left its source in the step before.
 - Biases are no synaptic operations: they are part of the neuron update.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -27,7 +29,8 @@ from sltdeploy.counts import ProjectionCount as ProjectionCount
 from sltdeploy.errors import raise_all
 from sltdeploy.ops import Array, Conv, Linear, Op, Pool, Scale, Shape
 from sltdeploy.program import Population, Program, Projection, op_shapes
-from sltdeploy.rules import LoihiNeuron, Neuron
+from sltdeploy.resting import at_rest
+from sltdeploy.rules import DelayLine, LoihiNeuron, Neuron, Relay
 from sltdeploy.trace import Trace
 
 
@@ -38,13 +41,16 @@ def count(program: Program, trace: Trace) -> Counts:
     program or holds no step or no sample.
     """
     raise_all(_problems(program, trace))
+    rest = at_rest(program)
     return Counts(
         steps=trace.steps,
         samples=trace.batch,
         dt=program.dt,
         numbers=program.numbers,
         projections=tuple(
-            c for p in program.projections for c in _projection(program, p, trace.records[p.source])
+            c
+            for p in program.projections
+            for c in _projection(program, p, _entered(p, trace.records[p.source], rest))
         ),
         populations=tuple(_population(p, trace.records[p.name]) for p in program.populations),
     )
@@ -75,6 +81,14 @@ def _population(population: Population, record: Array) -> PopulationCount:
     )
 
 
+def _entered(projection: Projection, record: Array, rest: Mapping[str, Array]) -> Array:
+    """What entered ``projection`` in each step, (T, B, *shape)."""
+    if not projection.recurrent:
+        return record
+    first = rest[projection.source].astype(record.dtype)
+    return np.concatenate([np.broadcast_to(first, record[:1].shape), record[:-1]])
+
+
 def _projection(
     program: Program, projection: Projection, record: Array
 ) -> Iterator[ProjectionCount]:
@@ -97,9 +111,12 @@ def _projection(
             multiplies = any(isinstance(o, Scale) or _averages(o) for o in leading)
             operation = "mac" if multiplies and not spikes else "ac"
             weights = nonzero = 0
-            whole = kept = np.ones(shapes[stop], np.int64)
+            passed_on = isinstance(program.population(projection.target).rule, Relay | DelayLine)
+            whole = kept = np.full(shapes[stop], 0 if passed_on else 1, np.int64)
             unscaled = tuple(o for o in leading if not isinstance(o, Scale))
-            synapses, synapses_nonzero = _paths(unscaled, source), _paths(leading, source)
+            synapses, synapses_nonzero = (
+                0 if passed_on else _paths(ops, source) for ops in (unscaled, leading)
+            )
         events = entering[stop].reshape(record.shape[1], -1)
         yield ProjectionCount(
             name=projection.name + f", op {number + 1}" * (len(stops) > 1),

@@ -49,7 +49,7 @@ class PopulationCount:
 
     ``spikes`` is 0 where graded values leave; ``events`` counts non-zero values of either
     kind. ``silent`` neurons sent none in any sample; ``rate`` is events per neuron and step,
-    ``updates`` is neurons * T, and 0 for inputs and relays, which have no state.
+    ``updates`` is neurons * T, and 0 for inputs, relays and delays, which are no neurons.
     """
 
     name: str

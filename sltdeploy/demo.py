@@ -16,7 +16,6 @@ from sltdeploy.assessment import Assessed, Fed, Priced, assess, price
 from sltdeploy.atomic import write_bytes
 from sltdeploy.errors import CheckError, MissingComponentError
 from sltdeploy.exporting import PROGRAM, export
-from sltdeploy.holding import hold
 from sltdeploy.program import Array, Program
 from sltdeploy.program_file import from_bytes
 from sltdeploy.report import Verified, report_data, to_html, to_json
@@ -24,7 +23,7 @@ from sltdeploy.resolving import resolve
 from sltdeploy.target import load as load_target
 from sltdeploy.ticket import Ticket
 from sltdeploy.trace import decision
-from sltdeploy.verification import Verification, compare
+from sltdeploy.verification import Verification, compare, proving_engine, verify
 
 Show: TypeAlias = Callable[[int, int, str, str], None]  # done, total, what, line to keep
 
@@ -143,7 +142,8 @@ def _held_artifact(ticket: Ticket, plan: Plan, out: Path, x: Array, labels: Arra
     accuracy = _share(reference.run(program, x).output, labels)
     latency = artifact.manifest["latency_steps"]
     try:
-        result, engine = hold(out, x, None)
+        engine = proving_engine(out)
+        result = verify(out, x, engine=engine)
     except MissingComponentError as error:
         return Held(plan.title, out, "none", accuracy, None, latency, missing=error.violations)
     except CheckError as error:  # Lava hung or broke off: the report is still worth having

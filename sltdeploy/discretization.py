@@ -8,6 +8,9 @@ import numpy as np
 
 from sltdeploy.program import Array, Conv, Convention, Linear, Neuron, Op, Scale, Shape
 
+WHOLE = 1e-6  # how far from a whole number of steps a delay may be, relative
+BLOCK = 1 << 16  # weights held in float64 at once
+
 
 def rule_of(kind: str, p: Mapping[str, Array], convention: Convention) -> tuple[Neuron, Array]:
     """The neuron's rule, and the gain to fold into what leads to it."""
@@ -40,6 +43,35 @@ def rule_of(kind: str, p: Mapping[str, Array], convention: Convention) -> tuple[
     return neuron, gain
 
 
+def threshold_of(p: Mapping[str, Array], convention: Convention) -> tuple[Neuron, Array]:
+    """Rule of a Threshold: a neuron that forgets everything after a step. No gain."""
+    zero = np.zeros((), np.float32)
+    neuron = Neuron(
+        decay=zero,
+        bias=zero,
+        v_init=zero,
+        threshold=_uniform(p["threshold"]),
+        v_reset=zero,
+        comparison=convention.comparison,
+    )
+    return neuron, np.ones(())
+
+
+def steps_of(delay: Array, convention: Convention) -> tuple[Array, str]:
+    """Delays in steps, of shape () where all are equal; and what is wrong, or an empty string."""
+    exact = delay / convention.dt  # s / s
+    steps = np.rint(exact)
+    off = np.abs(exact - steps) > WHOLE * np.maximum(1, np.abs(exact))
+    if off.any():
+        return steps.astype(np.int32), (
+            f"Delay.delay is {delay[off].flat[0]:g} s, {exact[off].flat[0]:g} steps of "
+            f"{convention.dt:g} s: must be a whole number, choose dt or the delay so"
+        )
+    if steps.size and (steps == steps.flat[0]).all():
+        steps = steps.reshape(-1)[0]
+    return np.asarray(steps, dtype=np.int32), ""
+
+
 def rate_of(tau: Array, convention: Convention) -> Array:
     """Share of the way to its limit that a leaky state goes in a step: dt/tau or 1 - exp(-dt/tau).
 
@@ -57,7 +89,7 @@ def unstable(name: str, node: Any, p: Mapping[str, Array], convention: Conventio
         f"node '{name}': {type(node).__name__}.{key} is {p[key].min():g} s and dt "
         f"{convention.dt:g} s: an Euler step diverges from dt > 2 tau on; is tau in seconds?"
         for key in ("tau", "tau_mem", "tau_syn")
-        if key in p and convention.dt > 2 * p[key].min()
+        if key in p and 0 < p[key].min() < convention.dt / 2
     ]
 
 
@@ -71,7 +103,7 @@ def amplify(ops: tuple[Op, ...], gain: Array, shape: Shape) -> tuple[Op, ...]:
             op = ops[k]
             if isinstance(op, Linear | Conv):
                 return (*ops[:k], _scaled(op, flat[:1]), *ops[k + 1 :])
-        return (*ops, Scale(flat[0]))
+        return (*ops, Scale(flat[0, ...]))
     last = ops[-1] if ops else None
     if isinstance(last, Linear):
         return (*ops[:-1], _scaled(last, gain))
@@ -81,10 +113,20 @@ def amplify(ops: tuple[Op, ...], gain: Array, shape: Shape) -> tuple[Op, ...]:
 
 
 def _scaled(op: Linear | Conv, by_output: Array) -> Linear | Conv:
-    factor = by_output.reshape(-1, *[1] * (op.weight.ndim - 1))
-    return replace(
-        op, weight=op.weight * factor, bias=None if op.bias is None else op.bias * by_output
-    )
+    bias = None if op.bias is None else op.bias * by_output
+    return replace(op, weight=_scaled_rows(op.weight, by_output.reshape(-1)), bias=bias)
+
+
+def _scaled_rows(weight: Array, by_output: Array) -> Array:
+    """Multiply in float64, block by block to bound memory, and round to float32 once; read-only."""
+    factor = np.broadcast_to(by_output, weight.shape[:1]).reshape(-1, *[1] * (weight.ndim - 1))
+    product = np.empty(weight.shape, np.float32)
+    rows = max(1, BLOCK * len(weight) // max(1, weight.size))
+    for start in range(0, len(weight), rows):
+        block = slice(start, start + rows)
+        product[block] = np.multiply(weight[block], factor[block], dtype=np.float64)
+    product.flags.writeable = False
+    return product
 
 
 def single(ops: tuple[Op, ...]) -> tuple[Op, ...]:
@@ -96,11 +138,18 @@ def _single_op(op: Op) -> Op:
     match op:
         case Linear() | Conv():
             bias = None if op.bias is None or not op.bias.any() else op.bias.astype(np.float32)
-            return replace(op, weight=op.weight.astype(np.float32), bias=bias)
+            return replace(op, weight=_own(op.weight), bias=bias)
         case Scale():
             return Scale(op.factor.astype(np.float32))
         case _:
             return op
+
+
+def _own(weight: Array) -> Array:
+    """A copy in float32, but of `_scaled_rows` the array itself: nobody else can write to it."""
+    if weight.dtype == np.float32 and weight.base is None and not weight.flags.writeable:
+        return weight
+    return weight.astype(np.float32)
 
 
 def _uniform(values: Array) -> Array:

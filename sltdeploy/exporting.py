@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 from sltdeploy import __version__
 from sltdeploy.atomic import write_folder
 from sltdeploy.check import too_big, unsupported
+from sltdeploy.convention_presets import Framework
 from sltdeploy.errors import CheckError, InputError, located, raise_all
 from sltdeploy.program import Array, Comparison, Decay, Input, Population, Program, Reset
 from sltdeploy.program_file import to_bytes
@@ -98,6 +99,7 @@ def export(
     comparison: Comparison | None = None,
     decay: Decay | None = None,
     input_kind: str | None = None,
+    convention: Framework | None = None,
 ) -> Artifact:
     """Write ``model`` as an artifact for ``target`` into the folder ``out``.
 
@@ -106,7 +108,7 @@ def export(
     without a target; then nothing checks that the network fits. ``quantize="int8"`` gives Loihi's
     integers for the Lava exporter and weights k * 2**-n with |k| <= 127 for the others;
     ``calibration`` (T, B, *shape) is what scales are chosen on; a ticket knows the range of its
-    inputs without one. The last five override what the
+    inputs without one. The last six override what the
     model's metadata says, see `sltdeploy.lowering.lower`. An artifact that lies at ``out`` is
     replaced once the new one is whole; any other folder is left alone. Where the target's own chip
     does not take the program's numbers but its simulator does (floats on Loihi), the manifest
@@ -122,7 +124,13 @@ def export(
     if name is None:
         raise InputError(f"target '{target}' has no exporter, it only prices: add --format")
     resolved = resolve(
-        model, dt=dt, reset=reset, comparison=comparison, decay=decay, input_kind=input_kind
+        model,
+        dt=dt,
+        reset=reset,
+        comparison=comparison,
+        decay=decay,
+        input_kind=input_kind,
+        convention=convention,
     )
     with located(model) if isinstance(model, str | Path) else nullcontext():
         program = resolved.program

@@ -11,6 +11,7 @@ key               value                       meaning
 ``comparison``    ``gt`` or ``ge``            spike where v > threshold, or v >= threshold
 ``decay``         ``euler``, ``exponential``  1 - dt/tau, or exp(-dt/tau)
 ``input_kind``    ``spikes`` or ``graded``    what enters: 0 and 1, or real numbers
+``convention``    framework                   its steps are nodes here, see `translation`
 ``steps``         int                         steps T for which a sample is shown
 ``input_max``     float                       largest value that enters; the smallest is 0
 ``input_bits``    int                         what enters is a multiple of ``2**-input_bits``
@@ -19,98 +20,157 @@ key               value                       meaning
 """
 
 import io
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sltdeploy.errors import InputError, located, raise_all
+from sltdeploy.hdf5 import read_tree
+from sltdeploy.nir_tree import graph_of
 
 if TYPE_CHECKING:
-    import h5py
     import nir
 
 NEURONS = ("LIF", "LI", "IF", "I", "CubaLIF", "CubaLI")
-CONNECTIONS = ("Affine", "Linear", "Scale", "Conv2d", "SumPool2d", "AvgPool2d", "Flatten")
+CONNECTIONS = (
+    *("Affine", "Linear", "Scale", "Conv1d", "Conv2d"),
+    *("SumPool2d", "AvgPool2d", "Flatten"),
+)
 ENDS = ("Input", "Output")
-SUPPORTED = (*ENDS, *CONNECTIONS, *NEURONS)
+SUPPORTED = (*ENDS, *CONNECTIONS, *NEURONS, "Delay", "Threshold", "NIRGraph")
 TIME_CONSTANTS = ("tau", "tau_syn", "tau_mem")  # seconds
 
+NUMBERS = {"dt": " of seconds", "steps": "", "input_max": ""}
 CHOICES = {
     "reset": ("zero", "subtract"),
     "comparison": ("gt", "ge"),
     "decay": ("euler", "exponential"),
     "input_kind": ("spikes", "graded"),
 }
-MAX_BYTES = 4 * 2**30  # of declared array data in one file
 
 
-def read_nir(path: Path) -> "nir.NIRGraph":
+def read_nir(path: Path, *, check: bool = True) -> "nir.NIRGraph":
     """Read a NIR file; its values are checked by `problems`, its meaning by `lower`.
 
-    Raises `InputError` with the file, and each node and value that is wrong. Links to other
+    Without ``check`` the values are left to `lower`, which names them with the rest. Raises
+    `InputError` with the file, and each node and value that is wrong. Links to other
     files, external storage and virtual datasets are refused: they would read what lies outside
     the file.
     """
-    import h5py
-    import nir
-
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with located(path):
-        try:
-            with h5py.File(path, "r") as file:
-                raise_all(_outside(file))
-                if "node" not in file:
-                    raise InputError("HDF5, but no NIR: it has no 'node'; write it with nir.write")
-                tree = _tree(file["node"])
-        except OSError as error:
-            raise InputError(f"not a NIR file ({_short(error)}); write it with nir.write") from None
-        try:
-            graph = nir.dict2NIRNode({**tree, "type_check": False})
-        except Exception as error:  # nir raises whatever its constructors meet
-            reason = _short(error) or type(error).__name__
-            raise InputError(f"nir cannot build the graph: {reason}") from None
-        if not isinstance(graph, nir.NIRGraph):
-            raise InputError(f"holds a single {type(graph).__name__}, not a NIRGraph")
-        raise_all(problems(graph))
+        graph, found, absent = graph_of(read_tree(path, "node"))
+        if found or check:
+            missing = tuple(f"node '{name}' is missing" for name in absent)
+            found += [line for line in problems(graph) if not line.endswith(missing or ("\0",))]
+        raise_all(found)
     return graph
 
 
 def write_nir(graph: "nir.NIRGraph") -> bytes:
     """Write ``graph`` as the bytes of a NIR file; equal graphs give equal bytes.
 
-    Written to memory first: `nir.write` on a full disk ends the process.
+    Input sizes that a node leaves open are left out, `read_nir` finds them again. Written to
+    memory first: `nir.write` on a full disk ends the process.
     """
     import nir
 
     buffer = io.BytesIO()
-    nir.write(buffer, graph)  # pyright: ignore[reportArgumentType]
+    nir.write(buffer, _Writable(graph))  # pyright: ignore[reportArgumentType]
     return buffer.getvalue()
 
 
-def problems(graph: "nir.NIRGraph") -> Iterator[str]:
+@dataclass(frozen=True)
+class _Writable:
+    """What `nir.write` asks a graph for, without the None that it cannot write."""
+
+    graph: "nir.NIRGraph"
+
+    def to_dict(self) -> dict[str, Any]:
+        return _without_none(self.graph.to_dict())
+
+
+def _without_none(tree: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if value is not None
+    }
+
+
+def sound(graph: "nir.NIRGraph") -> bool:
+    """Whether ``graph`` can be walked: known nodes, edges between them, ends in nested graphs."""
+    kinds = Counter(type(node).__name__ for node in graph.nodes.values())
+    nested: list[Any] = [n for n in graph.nodes.values() if type(n).__name__ == "NIRGraph"]
+    return (
+        set(kinds) <= set(SUPPORTED)
+        and all(end in graph.nodes for edge in graph.edges for end in edge)
+        and all(kinds[end] for end in ENDS)
+        and not any(_metadata_problems(graph.metadata))
+        and all(sound(inner) and _one_end_each(inner) for inner in nested)
+    )
+
+
+def problems(graph: "nir.NIRGraph", within: str = "") -> Iterator[str]:
     """What is wrong with nodes, edges and metadata, one line each: node, value, limit, fix."""
     for name, node in graph.nodes.items():
-        kind = type(node).__name__
+        kind, where = type(node).__name__, f"{within}{name}"
         if kind not in SUPPORTED:
-            yield f"node '{name}': {kind} is not supported, these are: {', '.join(SUPPORTED)}"
+            yield f"node '{where}': {kind} is not supported, these are: {', '.join(SUPPORTED)}"
             continue
+        if kind == "NIRGraph":
+            inner: Any = node
+            yield from problems(inner, f"{where}.")
+            for end in ENDS:
+                count = sum(type(n).__name__ == end for n in inner.nodes.values())
+                if count > 1:
+                    yield f"node '{where}': a nested graph needs one {end}, has {count}"
         for key, value in _numbers(node):
             bad = _bad_number(kind, key, value)
             if bad:
-                yield f"node '{name}': {kind}.{key} {bad}"
-    for source, target in graph.edges:
+                yield f"node '{where}': {kind}.{key} {bad}"
+    for (source, target), times in Counter((str(a), str(b)) for a, b in graph.edges).items():
+        if times > 1:
+            yield f"edge {within}{source} -> {within}{target} appears {times} times"
         for end in (source, target):
             if end not in graph.nodes:
-                yield f"edge {source} -> {target}: node '{end}' is missing"
+                yield f"edge {within}{source} -> {within}{target}: node '{end}' is missing"
+    for source, target in () if within else graph.edges:
+        if type(graph.nodes.get(target)).__name__ == "Input":
+            yield f"edge {source} -> {target}: leads into an Input, which takes what is outside"
+        if type(graph.nodes.get(source)).__name__ == "Output":
+            yield f"edge {source} -> {target}: leads out of an Output, which ends the graph"
     for kind in ENDS:
         if not any(type(n).__name__ == kind for n in graph.nodes.values()):
-            yield f"the graph has no {kind} node"
+            what = f"nested graph '{within[:-1]}'" if within else "the graph"
+            yield f"{what} has no {kind} node"
+    yield from _metadata_problems(graph.metadata)
+
+
+def _one_end_each(graph: "nir.NIRGraph") -> bool:
+    kinds = Counter(type(node).__name__ for node in graph.nodes.values())
+    return all(kinds[end] == 1 for end in ENDS)
+
+
+def _metadata_problems(metadata: Mapping[str, Any]) -> Iterator[str]:
     for key, allowed in CHOICES.items():
-        if key in graph.metadata and graph.metadata[key] not in allowed:
-            yield f"metadata {key} is {graph.metadata[key]!r}, must be one of {', '.join(allowed)}"
+        if key in metadata and metadata[key] not in allowed:
+            yield f"metadata {key} is {metadata[key]!r}, must be one of {', '.join(allowed)}"
+    for key, unit in NUMBERS.items():
+        if key in metadata and not _positive(metadata[key]):
+            yield f"metadata {key} is {metadata[key]!r}, must be a positive number{unit}"
+
+
+def _positive(value: Any) -> bool:
+    number = np.asarray(value)
+    if number.shape != () or number.dtype.kind not in "iuf":
+        return False
+    return bool(np.isfinite(number) and number > 0)
 
 
 def _numbers(node: Any) -> Iterator[tuple[str, np.ndarray]]:
@@ -123,60 +183,16 @@ def _bad_number(kind: str, key: str, value: np.ndarray) -> str:
     """What is wrong with one parameter, or an empty string."""
     if value.dtype.kind not in "biuf":
         return f"has dtype {value.dtype}, must be real numbers"
+    if value.size == 0:
+        return f"has shape {value.shape}, must hold something"
     off = np.argwhere(~np.isfinite(value))
     if len(off):
         at = tuple(int(k) for k in off[0])
         return f"is {value[at]} at {at} ({len(off)} of {value.size}), must be finite"
     if key in TIME_CONSTANTS and (value <= 0).any():
         return f"is {value.min():g} s, must be positive: is it in seconds?"
+    if key == "delay" and (value < 0).any():
+        return f"is {value.min():g} s, must be 0 or more"
     if key in ("stride", "dilation", "groups", "kernel_size") and (value < 1).any():
         return f"is {value.min()}, must be at least 1"
     return ""
-
-
-def _outside(file: "h5py.File") -> list[str]:
-    """Violations of the rule that a NIR file holds all of its own data."""
-    import h5py
-
-    found: list[str] = []
-    size = 0
-    groups: list[tuple[str, h5py.Group]] = [("", file)]
-    seen: set[Any] = set()
-    while groups:
-        at, group = groups.pop()
-        if group.id in seen:
-            found.append(f"group '{at}' is linked twice, which is refused")
-            continue
-        seen.add(group.id)
-        for key in group:
-            where = f"{at}/{key}"
-            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                found.append(f"'{where}' is a link, data must lie in the file itself")
-                continue
-            item = group[key]
-            if isinstance(item, h5py.Group):
-                groups.append((where, item))
-            elif isinstance(item, h5py.Dataset):
-                if item.is_virtual or item.external:
-                    found.append(f"'{where}' is stored outside the file, which is refused")
-                size += item.size * item.dtype.itemsize
-    if size > MAX_BYTES:
-        found.append(f"declares {size} bytes of data, the limit is {MAX_BYTES}")
-    return found
-
-
-def _tree(group: Any) -> dict[str, Any]:
-    import h5py
-
-    tree: dict[str, Any] = {}
-    for key, item in group.items():
-        if isinstance(item, h5py.Group):
-            tree[key] = _tree(item)
-        else:
-            value = item[()]
-            tree[key] = value.decode("utf8", "replace") if isinstance(value, bytes) else value
-    return tree
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160]

@@ -1,6 +1,6 @@
 """What a network of layers means: its NIR graph."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,29 +44,44 @@ def to_graph(
     nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(input_shape)})}
     shape = tuple(input_shape)
     for layer in layers:
-        nodes[layer.name], shape = _placed(layer, arrays, shape, dt)
+        nodes[layer.name], shape = placed(layer, arrays, shape, dt)
     nodes["output"] = nir.Output({"output": np.array(shape)})
-    names = list(nodes)
+    return joined(nodes, list(pairwise(nodes)), dt, reset)
+
+
+def joined(
+    nodes: Mapping[str, Any], edges: Sequence[tuple[str, str]], dt: float, reset: str
+) -> "nir.NIRGraph":
+    """Join nodes into a graph with Norse's convention in its metadata; dt in seconds."""
+    import nir
+
     return nir.NIRGraph(
-        nodes,
-        list(pairwise(names)),
+        dict(nodes),
+        list(edges),
         metadata={"dt": float(dt), "reset": reset, "comparison": "gt", "decay": "euler"},
         type_check=not any(_mistyped(node) for node in nodes.values()),
     )
 
 
-def _placed(layer: Layer, arrays: Arrays, shape: Shape, dt: float) -> tuple[Any, Shape]:
-    """Build the NIR node of ``layer`` for an input of ``shape``; also the shape after it."""
+def placed(layer: Layer, arrays: Arrays, shape: Shape, dt: float) -> tuple[Any, Shape]:
+    """Build the NIR node of ``layer`` for an input of ``shape``; also the shape after it.
+
+    Raises `InputError` naming the layer where it does not fit.
+    """
+    node: Any = None
     if layer.kind in PARAMETERS:
         node = _neuron(layer, arrays, shape, dt)
+        after = shape
+    elif layer.kind == "delay":
+        node = _delay(layer, shape)
         after = shape
     else:
         if layer.kind == "linear" and len(shape) != 1:
             raise InputError(
                 f"layer '{layer.name}': linear needs an input (n,), gets {shape}: flatten it first"
             )
-        node = _connection(layer, arrays, shape)
         try:
+            node = _connection(layer, arrays, shape)
             after, wrong = through(ops_of(node, shape), shape)
         except ValueError as error:
             after, wrong = shape, [str(error)]
@@ -79,6 +94,9 @@ def _placed(layer: Layer, arrays: Arrays, shape: Shape, dt: float) -> tuple[Any,
 def _connection(layer: Layer, arrays: Arrays, shape: Shape) -> Any:
     import nir
 
+    if layer.kind == "scale":
+        factor = arrays[f"{layer.name}.factor"].astype(np.float64)
+        return nir.Scale(np.broadcast_to(factor, shape).copy())
     weight = arrays.get(f"{layer.name}.weight", np.zeros((1, 1))).astype(np.float64)
     bias = arrays.get(f"{layer.name}.bias")
     bias = None if bias is None else bias.astype(np.float64)
@@ -94,17 +112,35 @@ def _connection(layer: Layer, arrays: Arrays, shape: Shape) -> Any:
                 groups=int(layer.option("groups")),
                 bias=np.zeros(weight.shape[0]) if bias is None else bias,
             )
+        case "conv1d":
+            padding = layer.option("padding")
+            return nir.Conv1d(
+                input_shape=shape[-1],
+                weight=weight,
+                stride=int(layer.option("stride")[0]),
+                padding=padding if isinstance(padding, str) else int(padding[0]),
+                dilation=int(layer.option("dilation")[0]),
+                groups=int(layer.option("groups")),
+                bias=np.zeros(weight.shape[0]) if bias is None else bias,
+            )
         case "linear":
             return nir.Linear(weight) if bias is None else nir.Affine(weight, bias)
-        case "avgpool2d":
+        case "avgpool2d" | "sumpool2d":
+            pool = nir.AvgPool2d if layer.kind == "avgpool2d" else nir.SumPool2d
             kernel, stride, padding = (
                 np.array(layer.option(key)) for key in ("kernel", "stride", "padding")
             )
-            return nir.AvgPool2d(kernel, stride, padding)
+            return pool(kernel, stride, padding)
         case _:
             return nir.Flatten(
                 {"input": np.array(shape)}, layer.option("start_dim"), layer.option("end_dim")
             )
+
+
+def _delay(layer: Layer, shape: Shape) -> Any:
+    import nir
+
+    return nir.Delay(np.full(shape, float(layer.option("seconds"))))
 
 
 def _neuron(layer: Layer, arrays: Arrays, shape: Shape, dt: float) -> Any:
@@ -129,6 +165,10 @@ def _neuron(layer: Layer, arrays: Arrays, shape: Shape, dt: float) -> Any:
             return nir.LI(tau, r, leak)
         case "iaf":
             return nir.IF(r / dt, threshold, to)
+        case "integrator":
+            return nir.I(r / dt)
+        case "threshold":
+            return nir.Threshold(threshold)
         case "li":
             return nir.CubaLI(tau_syn, tau, r, leak, w_in=tau_syn / dt)
         case _:
@@ -137,6 +177,8 @@ def _neuron(layer: Layer, arrays: Arrays, shape: Shape, dt: float) -> Any:
 
 def _mistyped(node: Any) -> bool:
     """Whether nir 1.0.8 gets this node's types wrong when it checks a graph."""
+    if type(node).__name__ == "Conv1d":
+        return True  # takes its channels for the batch
     if type(node).__name__ != "Conv2d":
         return False
     return node.groups != 1 or node.weight.shape[2] != node.weight.shape[3]

@@ -7,18 +7,26 @@ A `Layer` holds structure; numbers lie in a mapping of arrays named ``layer.arra
 kind          arrays                                         options
 ============  =============================================  =================================
 conv2d        weight (O, C/groups, kH, kW), bias (O,)?       stride, padding, dilation, groups
+conv1d        weight (O, C/groups, k), bias (O,)?            stride, padding, dilation, groups
 batchnorm2d   running_mean, running_var, weight?, bias?      eps
+batchnorm1d   as batchnorm2d                                 eps
 linear        weight (post, pre), bias (post,)?
 flatten                                                      start_dim, end_dim (per sample)
 avgpool2d                                                    kernel, stride, padding
+sumpool2d                                                    kernel, stride, padding
+scale         factor (broadcasts to the input)
+delay                                                        seconds
 lif_box       *                                              reset, and *
 lif, li_box   *                                              *
 li, iaf       *                                              *
+integrator
+threshold     v_th *                                         v_th *
 ============  =============================================  =================================
 
 \* the parameters of Norse's cell of that name (`PARAMETERS`): a number in the options, or an
 array that broadcasts to the population's shape. 1/s for ``tau_*_inv``, the model's unit of
-potential for ``v_*``.
+potential for ``v_*``. An integrator adds what arrives to its value; a threshold spikes where
+what arrives in the step exceeds ``v_th``.
 """
 
 from collections import Counter
@@ -40,31 +48,46 @@ PARAMETERS: Mapping[str, tuple[str, ...]] = {
     "li_box": ("tau_mem_inv", "v_leak"),
     "li": ("tau_syn_inv", "tau_mem_inv", "v_leak"),
     "iaf": ("v_th", "v_reset"),
+    "integrator": (),
+    "threshold": ("v_th",),
 }
 OPTIONS: Mapping[str, Mapping[str, Any]] = {  # name: default, None where it must be given
     "conv2d": {"stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1},
+    "conv1d": {"stride": [1], "padding": [0], "dilation": [1], "groups": 1},
     "batchnorm2d": {"eps": 1e-5},
+    "batchnorm1d": {"eps": 1e-5},
     "linear": {},
     "flatten": {"start_dim": 0, "end_dim": -1},
     "avgpool2d": {"kernel": None, "stride": None, "padding": [0, 0]},
+    "sumpool2d": {"kernel": None, "stride": None, "padding": [0, 0]},
+    "scale": {},
+    "delay": {"seconds": None},
     "lif_box": {"reset": "zero"},
     "lif": {},
     "li_box": {},
     "li": {},
     "iaf": {},
+    "integrator": {},
+    "threshold": {},
 }
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("weight",),
+    "conv1d": ("weight",),
     "batchnorm2d": ("running_mean", "running_var"),
+    "batchnorm1d": ("running_mean", "running_var"),
     "linear": ("weight",),
+    "scale": ("factor",),
 }
 OPTIONAL: Mapping[str, tuple[str, ...]] = {
     "conv2d": ("bias",),
+    "conv1d": ("bias",),
     "batchnorm2d": ("weight", "bias"),
+    "batchnorm1d": ("weight", "bias"),
     "linear": ("bias",),
 }
-AXES = {"conv2d": 4, "linear": 2}  # of the weight
+AXES = {"conv2d": 4, "conv1d": 3, "linear": 2}  # of the weight
 WEIGHTED = tuple(AXES)
+NORMS = ("batchnorm2d", "batchnorm1d")
 RESETS = ("zero", "subtract")
 ENDS = ("input", "output")
 
@@ -117,7 +140,7 @@ def fold(layers: Sequence[Layer], arrays: Arrays) -> tuple[tuple[Layer, ...], di
     out = {key: np.array(value) for key, value in arrays.items()}
     found: list[str] = []
     for layer in layers:
-        if layer.kind != "batchnorm2d":
+        if layer.kind not in NORMS:
             folded.append(layer)
         elif not folded or folded[-1].kind not in WEIGHTED:
             found.append(
@@ -136,7 +159,7 @@ def reset_of(layers: Sequence[Layer]) -> str:
     rules = {
         layer.name: str(layer.option("reset") or "zero")
         for layer in layers
-        if "v_th" in PARAMETERS.get(layer.kind, ())
+        if "v_th" in PARAMETERS.get(layer.kind, ()) and layer.kind != "threshold"
     }
     if len(set(rules.values())) > 1:
         shown = ", ".join(f"'{name}' {rule}" for name, rule in rules.items())

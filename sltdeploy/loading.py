@@ -15,8 +15,8 @@ Model: TypeAlias = "nir.NIRGraph | Ticket"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
-def load(path: str | Path) -> Model:
-    """Read a ``.nir`` file or a ticket.
+def load(path: str | Path, *, check: bool = True) -> Model:
+    """Read a ``.nir`` file or a ticket; without ``check`` a graph's values are left to `lower`.
 
     Raises `InputError` with the file and every violation: missing, of another kind, damaged,
     values that are not finite, time constants that are not positive.
@@ -29,7 +29,7 @@ def load(path: str | Path) -> Model:
     with path.open("rb") as file:
         start = file.read(9)
     if start.startswith(_HDF5):
-        return read_nir(path)
+        return read_nir(path, check=check)
     if start[8:9] == b"{":  # safetensors: eight bytes of length, then JSON
         return Ticket.load(path)
     raise InputError(f"{path}: neither a NIR file (HDF5) nor a ticket (safetensors)")

@@ -125,6 +125,7 @@ class Target:
     resets: tuple[str, ...]
     comparisons: tuple[str, ...]
     simulated: tuple[str, ...] = ()  # number formats that its simulator runs and it does not
+    feed_forward: bool = False  # whether what its exporter writes has no loops
     limits: Mapping[str, Limit] = field(default_factory=dict[str, Limit])
     costs: tuple[Cost, ...] = ()
     anchors: tuple[Anchor, ...] = ()

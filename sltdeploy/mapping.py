@@ -19,7 +19,7 @@ from sltdeploy.resources import Fit as Fit
 from sltdeploy.resources import Kind
 from sltdeploy.resources import LayerFit as LayerFit
 from sltdeploy.resources import Resource as Resource
-from sltdeploy.rules import Input, LoihiNeuron, Neuron
+from sltdeploy.rules import DelayLine, Input, LoihiNeuron, Neuron
 from sltdeploy.synapse import as_conv, as_matrix
 
 WORD = 64
@@ -234,7 +234,9 @@ def _memories(program: Program, target: Target) -> Iterator[Resource]:
         yield _resource(target, "weights", "flash_bytes", "budget", used, NETWORK)
     if "ram_bytes" in target.limits:
         # A step reads the old state and writes the new one.
-        state = 2 * FLOAT_BYTES * sum(p.size * _states(p) for p in program.populations)
+        late = {p.source for p in program.projections if p.recurrent}
+        kept = sum(p.size * (_states(p) + (p.name in late)) for p in program.populations)
+        state = 2 * FLOAT_BYTES * kept
         sent = FLOAT_BYTES * sum(p.size for p in program.populations)
         yield _resource(target, "states and values", "ram_bytes", "budget", state + sent, NETWORK)
 
@@ -245,5 +247,7 @@ def _states(population: Population) -> int:
             return 1 if population.rule.decay_syn is None else 2
         case LoihiNeuron():
             return 2
+        case DelayLine():
+            return population.rule.depth
         case _:
             return 0

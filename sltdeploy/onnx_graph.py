@@ -66,6 +66,10 @@ class Graph:
         """Name of an int64 constant, as Reshape takes it."""
         return self._store(np.array(tuple(values), np.int64), wanted)
 
+    def index(self, value: int, wanted: str) -> str:
+        """Name of a single int64 constant, as Gather takes it."""
+        return self._store(np.array(value, np.int64), wanted)
+
     def _store(self, kept: Array, wanted: str) -> str:
         key = (kept.dtype.str, kept.shape, sha256(kept.tobytes()).digest())
         if key not in self._by_content:

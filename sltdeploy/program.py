@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from sltdeploy.ops import Scale as Scale
 from sltdeploy.ops import Shape as Shape
 from sltdeploy.ops import broadcasts
 from sltdeploy.rules import Comparison as Comparison
+from sltdeploy.rules import DelayLine as DelayLine
 from sltdeploy.rules import Input as Input
 from sltdeploy.rules import LoihiNeuron as LoihiNeuron
 from sltdeploy.rules import Neuron as Neuron
@@ -69,6 +70,8 @@ class Population:
 class Projection:
     """What leaves ``source`` goes through ``ops`` in turn and adds to the input of ``target``.
 
+    A ``recurrent`` projection takes what left the source in the step before, at the first what
+    stands there at rest: 0, from a relay the biases on the way (see `sltdeploy.resting`).
     In a "loihi" program the weights are the integers of one synapse format and what they bring
     is shifted left by ``weight_exponent`` (right where negative).
     """
@@ -77,6 +80,7 @@ class Projection:
     target: str
     ops: tuple[Op, ...] = ()
     weight_exponent: int = 0
+    recurrent: bool = False
 
     @property
     def name(self) -> str:
@@ -99,7 +103,8 @@ class Program:
     """Populations in the order in which a step visits them, joined by projections.
 
     Always true, or `InputError` with every violation: names resolve and are unique, shapes
-    agree, arrays are finite, a projection leads from an earlier to a later population.
+    agree, arrays are finite, a projection leads from an earlier to a later population unless it
+    is recurrent or ends in a delay line that ends loops.
     """
 
     convention: Convention
@@ -108,9 +113,14 @@ class Program:
     outputs: tuple[str, ...]
     numbers: Numbers = "float32"
     _by_name: dict[str, Population] = field(init=False, repr=False)
+    _into: dict[str, tuple[Projection, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {p.name: p for p in self.populations})
+        into: dict[str, list[Projection]] = {}
+        for projection in self.projections:
+            into.setdefault(projection.target, []).append(projection)
+        object.__setattr__(self, "_into", {name: tuple(found) for name, found in into.items()})
         raise_all(_problems(self))
         for array in _arrays(self):
             array.flags.writeable = False
@@ -131,7 +141,7 @@ class Program:
 
     def into(self, name: str) -> tuple[Projection, ...]:
         """Projections that end in ``name``, in program order."""
-        return tuple(p for p in self.projections if p.target == name)
+        return self._into.get(name, ())
 
     def digest(self) -> str:
         """SHA-256 (hex) of the content: equal for equal programs, on any machine."""
@@ -184,6 +194,10 @@ def _problems(program: Program) -> Iterator[str]:
     dt = program.dt
     if not (np.isfinite(dt) and dt > 0):
         yield f"time step is {dt} s, must be positive and finite: give --dt in seconds"
+    c = program.convention
+    for key, allowed in (("reset", Reset), ("comparison", Comparison), ("decay", Decay)):
+        if getattr(c, key) not in get_args(allowed):
+            yield f"{key} is {getattr(c, key)!r}, must be {' or '.join(get_args(allowed))}"
     for name, times in Counter(p.name for p in program.populations).items():
         if times > 1:
             yield f"population '{name}' appears {times} times, names must be unique"
@@ -202,8 +216,10 @@ def _problems(program: Program) -> Iterator[str]:
         if missing:
             yield f"{projection.name}: population {', '.join(missing)} is missing"
             continue
-        if order[projection.source] >= order[projection.target]:
-            yield f"{projection.name}: leads backwards, only feed-forward networks are stepped"
+        later = program.population(projection.target).rule
+        waits = projection.recurrent or (isinstance(later, DelayLine) and later.ends_loops)
+        if order[projection.source] >= order[projection.target] and not waits:
+            yield f"{projection.name}: leads backwards, such a projection must be recurrent"
         shape = program.population(projection.source).shape
         wrong = None
         for op in projection.ops:
@@ -239,6 +255,11 @@ def _rule_problems(program: Program, population: Population) -> Iterator[str]:
                 yield f"{f.name} holds NaN or infinity"
     if isinstance(rule, Neuron) and rule.spiking and rule.reset == "zero" and rule.v_reset is None:
         yield "reset to a value needs v_reset"
+    if isinstance(rule, DelayLine):
+        if rule.steps.dtype.kind not in "iu" or (rule.steps < 0).any():
+            yield f"delays must be whole numbers of 0 or more, are {rule.steps.dtype}"
+        if not broadcasts(rule.steps.shape, population.shape):
+            yield f"steps has shape {rule.steps.shape}, the population {population.shape}"
     if isinstance(rule, Input):
         if any(p.target == population.name for p in program.projections):
             yield "an input cannot be the target of a projection"

@@ -15,6 +15,7 @@ from sltdeploy.program import (
     Array,
     Conv,
     Convention,
+    DelayLine,
     Input,
     Linear,
     LoihiNeuron,
@@ -35,6 +36,7 @@ _CLASSES = {
     for c in (
         Conv,
         Convention,
+        DelayLine,
         Input,
         Linear,
         LoihiNeuron,

@@ -1,11 +1,12 @@
 """The reference: plain numpy that *defines* what a `Program` does.
 
 Every exporter must agree with `run`, spike for spike. A step visits the populations in program
-order, so that in a feed-forward network a spike travels from input to output within the step.
+order, so that in a feed-forward network a spike travels from input to output within the step; a
+recurrent projection brings it one step later.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from sltdeploy.arithmetic import apply_ops
 from sltdeploy.feeding import conform
 from sltdeploy.program import (
     Array,
+    DelayLine,
     Input,
     LoihiNeuron,
     Neuron,
@@ -21,6 +23,7 @@ from sltdeploy.program import (
     Projection,
     Relay,
 )
+from sltdeploy.resting import at_rest
 from sltdeploy.trace import Trace
 
 STATE_BITS = 24  # Loihi's u and v
@@ -30,10 +33,16 @@ ALIGN_BITS = 6  # Loihi shifts activation and threshold left by this much
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Membrane ``v`` and synaptic current ``j`` of one population, (B, *shape); j may be None."""
+    """What one population keeps from step to step; None where its rule needs none.
 
-    v: Array
+    Membrane ``v`` and synaptic current ``j``, (B, *shape); ``past``, what arrived in the steps
+    before, latest first, (B, depth, *shape); ``last``, what left in the step before.
+    """
+
+    v: Array | None = None
     j: Array | None = None
+    past: Array | None = None
+    last: Array | None = None
 
 
 def run(program: Program, x: Array | Mapping[str, Array]) -> Trace:
@@ -55,11 +64,12 @@ def run(program: Program, x: Array | Mapping[str, Array]) -> Trace:
 
 
 def initial_state(program: Program, batch: int) -> dict[str, State]:
-    """State of each neuron population before the first step, for ``batch`` samples."""
+    """State of each population that keeps one before the first step, for ``batch`` samples."""
+    seen_again = at_rest(program)
     return {
-        p.name: _initial(p, batch)
+        p.name: _initial(p, batch, seen_again.get(p.name))
         for p in program.populations
-        if isinstance(p.rule, Neuron | LoihiNeuron)
+        if isinstance(p.rule, Neuron | LoihiNeuron | DelayLine) or p.name in seen_again
     }
 
 
@@ -71,39 +81,86 @@ def step(
     after: dict[str, State] = {}
     for population in program.populations:
         name, rule = population.name, population.rule
-        if isinstance(rule, Input):
-            sent[name] = x[name]
-            continue
-        arrives = _arrives(program, population, sent)
         match rule:
+            case Input():
+                sent[name] = x[name]
+            case DelayLine() if rule.ends_loops:
+                sent[name] = _delayed(rule.steps, _known(state[name].past))
+            case DelayLine():
+                arrives = _arrives(program, population, sent, state)
+                line = np.concatenate([arrives[:, None], _known(state[name].past)], axis=1)
+                sent[name] = _delayed(rule.steps + 1, line)
+                after[name] = State(past=line[:, : rule.depth])
             case Relay():
-                sent[name] = arrives
+                sent[name] = _arrives(program, population, sent, state)
             case Neuron():
+                arrives = _arrives(program, population, sent, state)
                 sent[name], after[name] = _neuron(rule, state[name], arrives)
             case LoihiNeuron():
+                arrives = _arrives(program, population, sent, state)
                 sent[name], after[name] = _loihi(rule, state[name], arrives)
+    for population in program.populations:
+        name = population.name
+        if isinstance(population.rule, DelayLine) and name not in after:
+            # What arrives may come from populations that are visited later.
+            arrives = _arrives(program, population, sent, state)
+            line = np.concatenate([arrives[:, None], _known(state[name].past)], axis=1)
+            after[name] = State(past=line[:, : population.rule.depth])
+        if name in state and state[name].last is not None:
+            after[name] = replace(after.get(name, State()), last=sent[name])
     return sent, after
 
 
-def _initial(p: Population, batch: int) -> State:
+def _initial(p: Population, batch: int, sent: Array | None) -> State:
     shape = (batch, *p.shape)
-    if isinstance(p.rule, LoihiNeuron):
-        return State(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
-    assert isinstance(p.rule, Neuron)
-    v = np.broadcast_to(p.rule.v_init.astype(np.float32), shape).copy()
-    return State(v, None if p.rule.decay_syn is None else np.zeros(shape, np.float32))
+    last = None
+    if sent is not None:
+        last = np.broadcast_to(sent.astype(bool) if p.spiking else sent, shape).copy()
+    match p.rule:
+        case LoihiNeuron():
+            return State(np.zeros(shape, np.int64), np.zeros(shape, np.int64), last=last)
+        case Neuron():
+            v = np.broadcast_to(p.rule.v_init.astype(np.float32), shape).copy()
+            j = None if p.rule.decay_syn is None else np.zeros(shape, np.float32)
+            return State(v, j, last=last)
+        case DelayLine():
+            kind = bool if p.rule.spiking else np.float32
+            past = np.zeros((batch, p.rule.depth, *p.shape), kind)
+            return State(past=past, last=last)
+        case _:
+            return State(last=last)
 
 
-def _arrives(program: Program, p: Population, sent: Mapping[str, Array]) -> Array:
+def _delayed(steps: Array, past: Array) -> Array:
+    """Pick from ``past`` (B, depth, *shape) what each element sent ``steps`` (1 or more) ago."""
+    at = np.broadcast_to(steps - 1, past.shape[2:])[None, None]
+    return np.take_along_axis(past, np.broadcast_to(at, (len(past), 1, *past.shape[2:])), 1)[:, 0]
+
+
+def _arrives(
+    program: Program, p: Population, sent: Mapping[str, Array], state: Mapping[str, State]
+) -> Array:
     wide = np.int64 if program.numbers == "loihi" else np.float64
     shifted: Callable[[Projection, Array], Array] = (
         _shift if program.numbers == "loihi" else lambda _, y: y
     )
     brought = [
-        shifted(projection, apply_ops(projection.ops, sent[projection.source].astype(wide)))
+        shifted(
+            projection,
+            apply_ops(
+                projection.ops,
+                (
+                    _known(state[projection.source].last)
+                    if projection.recurrent
+                    else sent[projection.source]
+                ).astype(wide),
+            ),
+        )
         for projection in program.into(p.name)
     ]
     total = np.sum(brought, axis=0)
+    if p.spiking and isinstance(p.rule, DelayLine):
+        return total.astype(bool)
     return total if program.numbers == "loihi" else total.astype(np.float32)
 
 
@@ -114,7 +171,7 @@ def _shift(projection: Projection, y: Array) -> Array:
 
 def _neuron(rule: Neuron, state: State, x: Array) -> tuple[Array, State]:
     j = x if rule.decay_syn is None else rule.decay_syn.astype(np.float32) * _known(state.j) + x
-    u = rule.decay.astype(np.float32) * state.v + j + rule.bias.astype(np.float32)
+    u = rule.decay.astype(np.float32) * _known(state.v) + j + rule.bias.astype(np.float32)
     kept = None if rule.decay_syn is None else j
     if rule.threshold is None:
         return u, State(u, kept)
@@ -129,7 +186,7 @@ def _loihi(rule: LoihiNeuron, state: State, a: Array) -> tuple[Array, State]:
     u = _wrap(_decayed(_known(state.j), rule.du + 1) + (a << ALIGN_BITS))
     bias = rule.bias_mantissa.astype(np.int64) << rule.bias_exponent
     top = 2 ** (STATE_BITS - 1) - 1
-    w = np.clip(_decayed(state.v, rule.dv) + u + bias, -top, top)
+    w = np.clip(_decayed(_known(state.v), rule.dv) + u + bias, -top, top)
     if rule.vth is None:
         return w.astype(np.int32), State(w, u)
     z = w > (rule.vth << ALIGN_BITS)

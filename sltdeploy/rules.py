@@ -34,8 +34,30 @@ class Relay:
 
 
 @dataclass(frozen=True, eq=False)
+class DelayLine:
+    """``y[t] = x[t - steps]``, 0 before the first step; steps (int, 0 or more) by element.
+
+    ``spiking`` says that only spikes arrive, and so leave. A line of at least one step ends a
+    loop: what it sends does not depend on what arrives in the same step.
+    """
+
+    steps: Array
+    spiking: bool = False
+
+    @property
+    def depth(self) -> int:
+        """Number of past steps that are kept."""
+        return int(self.steps.max(initial=0))
+
+    @property
+    def ends_loops(self) -> bool:
+        """Whether every element waits for at least one step."""
+        return bool((self.steps > 0).all())
+
+
+@dataclass(frozen=True, eq=False)
 class Neuron:
-    """One rule for LIF, LI, IF, I, CubaLIF and CubaLI, in float32.
+    """One rule for LIF, LI, IF, I, CubaLIF, CubaLI and Threshold, in float32.
 
     With x the sum of what arrives, each product and each sum rounded on its own::
 
@@ -100,4 +122,4 @@ class LoihiNeuron:
         return self.vth is not None
 
 
-Rule: TypeAlias = Input | Relay | Neuron | LoihiNeuron
+Rule: TypeAlias = Input | Relay | DelayLine | Neuron | LoihiNeuron

@@ -21,23 +21,26 @@ def declared(value: Any) -> Shape | None:
         value = next(iter(value.values()), None)
         if value is None:
             return None
-    return tuple(int(n) for n in np.atleast_1d(value))
+    return tuple(int(n) for n in np.atleast_1d(value)) or None
 
 
 def ops_of(node: Any, shape: Shape) -> tuple[Op, ...]:
-    """Translate one connection node of NIR for an input of ``shape``; weights in float64.
+    """Translate one connection node of NIR for an input of ``shape``.
 
+    Large weights are the node's own arrays, float32 or float64: copy them before you keep them.
     Raises `ValueError` with what is wrong; the caller knows the node's name.
     """
     match type(node).__name__:
         case "Affine":
-            return (*_as_vector(shape, node.weight), Linear(_f64(node.weight), _f64(node.bias)))
+            return (*_as_vector(shape, node.weight), Linear(_real(node.weight), _f64(node.bias)))
         case "Linear":
-            return (*_as_vector(shape, node.weight), Linear(_f64(node.weight)))
+            return (*_as_vector(shape, node.weight), Linear(_real(node.weight)))
         case "Scale":
             return (Scale(_f64(node.scale)),)
         case "Conv2d":
             return (_conv(node),)
+        case "Conv1d":
+            return _conv1d(node, shape)
         case "SumPool2d" | "AvgPool2d":
             kernel = _pair(node.kernel_size)
             kind = "sum" if type(node).__name__ == "SumPool2d" else "average"
@@ -79,7 +82,7 @@ def neuron_parameters(node: Any) -> Mapping[str, Array]:
 
 
 def _conv(node: Any) -> Conv:
-    weight = _f64(node.weight)
+    weight = _real(node.weight)
     if weight.ndim != 4:
         raise ValueError(f"weight has shape {weight.shape}, must be (C_out, C_in, kH, kW)")
     stride, dilation = _pair(node.stride), _pair(node.dilation)
@@ -89,6 +92,29 @@ def _conv(node: Any) -> Conv:
         padding = _both_sides(_pair(node.padding))
     bias = None if node.bias is None else _f64(node.bias)
     return Conv(weight, bias, stride, padding, dilation, int(np.asarray(node.groups)))
+
+
+def _conv1d(node: Any, shape: Shape) -> tuple[Op, ...]:
+    """One row of a 2-d convolution: (C, N) -> (C, 1, N) -> (O, 1, M) -> (O, M)."""
+    weight = _real(node.weight)
+    if weight.ndim != 3 or len(shape) != 2:
+        raise ValueError(
+            f"needs weight (C_out, C_in, k) and input (C, N), has {weight.shape} and {shape}"
+        )
+    stride, dilation = (1, _one(node.stride)), (1, _one(node.dilation))
+    if isinstance(node.padding, str):
+        padding = _named_padding(node.padding, (1, weight.shape[2]), stride, dilation)
+    else:
+        padding = (0, _one(node.padding), 0, _one(node.padding))
+    bias = None if node.bias is None else _f64(node.bias)
+    groups = int(np.asarray(node.groups))
+    conv = Conv(weight[:, :, None], bias, stride, padding, dilation, groups)
+    row = (shape[0], 1, shape[1])
+    wrong = list(conv.problems(row))
+    if wrong:
+        raise ValueError(wrong[0])
+    out = conv.out_shape(row)
+    return (Reshape(row), conv, Reshape((out[0], out[2])))
 
 
 def _named_padding(
@@ -131,9 +157,22 @@ def _pair(value: Any) -> Pair:
     return (numbers[0], numbers[1])
 
 
+def _one(value: Any) -> int:
+    numbers = np.atleast_1d(value)
+    if numbers.size != 1:
+        raise ValueError(f"{value} must be one number")
+    return int(numbers[0])
+
+
 def _both_sides(padding: Pair) -> tuple[int, int, int, int]:
     return (*padding, *padding)
 
 
 def _f64(value: Any) -> Array:
     return np.array(value, dtype=np.float64)
+
+
+def _real(value: Any) -> Array:
+    """The same array where it is float32 or float64, else a copy in float64."""
+    array = np.asarray(value)
+    return array if array.dtype.str[-2:] in ("f4", "f8") else array.astype(np.float64)

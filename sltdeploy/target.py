@@ -45,13 +45,13 @@ def _texts(value: Any) -> str | None:
     return None if fine else "must be a list of texts"
 
 
-def _flag(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "must be true or false"
-
-
 def _number(value: Any) -> str | None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return None if number and isfinite(value) and value >= 0 else "must be a number, 0 or more"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
 
 
 def _whole(value: Any) -> str | None:
@@ -78,7 +78,7 @@ def _some_of(words: Any) -> Check:
     )
 
 
-NEURONS = ("IF", "LIF", "CubaLIF", "I", "LI", "CubaLI", "relay")
+NEURONS = ("IF", "LIF", "CubaLIF", "I", "LI", "CubaLI", "Threshold", "relay", "delay")
 NUMBERS = _some_of(get_args(Numbers))
 SOURCE: Mapping[str, Check] = {"source": _text, "read": _flag}
 COST: Mapping[str, Check] = {
@@ -107,6 +107,7 @@ NOTE: Mapping[str, Check] = {"note": _text}
 OPTIONAL: Mapping[str, Check] = {
     "exporter": _text,
     "simulated": NUMBERS,
+    "feed_forward": _flag,
     "refuses": _text,
     "notes": _texts,
     "unpriced": _named_texts,
@@ -166,6 +167,7 @@ def parse(path: Path) -> Target:
         costs=tuple(_cost(**c) for c in raw.get("costs", [])),
         anchors=tuple(Anchor(**a) for a in raw.get("anchors", [])),
         unpriced=raw.get("unpriced", {}),
+        feed_forward=raw.get("feed_forward", False),
         refuses=raw.get("refuses"),
         notes=tuple(raw.get("notes", ())),
     )

@@ -4,16 +4,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sltdeploy import reference
+from sltdeploy.potentials import Distance, distance
 from sltdeploy.program import Array, Input, Population, Program
 from sltdeploy.runtime import Runner, open_artifact
-from sltdeploy.runtime.manifest import read_files
+from sltdeploy.runtime.manifest import read, read_files
 from sltdeploy.runtime.program_engine import read_program
 from sltdeploy.trace import Trace
+
+if TYPE_CHECKING:
+    from sltdeploy.exporting import Artifact
 
 TOLERANCE = 1e-5  # of max(1, |expected|), for values of a float32 program
 SEED = 20
@@ -58,8 +62,37 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
+class First:
+    """Where a difference starts: first in time, then in program order, then sample and neuron.
+
+    Sources precede their targets within a step, so what differs here may explain the rest.
+    ``distance`` is the reference's membrane before reset minus its threshold there, None for
+    values: a small one says that rounding is to blame, a large one that weights are.
+    """
+
+    population: str
+    neuron: tuple[int, ...]
+    sample: int
+    step: int
+    expected: float
+    got: float
+    distance: Distance | None
+
+    def __str__(self) -> str:
+        near = "" if self.distance is None else f", membrane {self.distance}"
+        return (
+            f"first difference: population '{self.population}', step {self.step}, sample "
+            f"{self.sample}, neuron {self.neuron}: reference {self.expected:g}{near}, artifact "
+            f"{self.got:g}"
+        )
+
+
+@dataclass(frozen=True)
 class Verification:
-    """What `verify` found. ``missing`` are populations that the artifact should have recorded."""
+    """What `verify` found. ``missing`` are populations that the artifact should have recorded.
+
+    ``mismatches`` are in program order; ``first`` is None where there are none.
+    """
 
     steps: int
     samples: int
@@ -68,6 +101,15 @@ class Verification:
     mismatches: tuple[Mismatch, ...]
     missing: tuple[str, ...]
     worst: Mapping[str, float]
+    first: First | None
+
+    def __len__(self) -> int:
+        """Number of populations that differ."""
+        return len(self.mismatches)
+
+    def __iter__(self) -> Iterator[Mismatch]:
+        """The mismatches, in program order."""
+        return iter(self.mismatches)
 
     @property
     def ok(self) -> bool:
@@ -80,10 +122,14 @@ class Verification:
         return tuple(c.population for c in self.compared if c.spikes == 0)
 
     def lines(self) -> tuple[str, ...]:
-        """One line for each mismatch and each missing record, or that nothing was compared."""
+        """Where it starts to differ, then a line for each mismatch and each missing record.
+
+        Or that nothing was compared.
+        """
         if not any(c.elements for c in self.compared) and not self.missing:
             return ("nothing was compared: the input has no steps or no samples",)
         return (
+            *((str(self.first),) if self.first is not None else ()),
             *map(str, self.mismatches),
             *(
                 f"population '{n}': the artifact has no record of the right shape"
@@ -98,12 +144,16 @@ class Verification:
 
 
 def verify(
-    artifact: str | Path | Runner,
+    artifact: "str | Path | Artifact | Runner",
     x: Array | Mapping[str, Array] | None = None,
     *,
     engine: str | None = None,
+    timeout_s: float | None = None,
 ) -> Verification:
     """Run the artifact and the reference of its own program on ``x`` and compare.
+
+    ``artifact`` is its folder, what export returned, or a runner. Without ``engine`` it is
+    `proving_engine`'s; ``timeout_s`` is Lava's time limit in seconds.
 
     ``x`` is (T, B, *shape), or one such array for each input by name; without it `example` makes
     one. Spikes of every population must be equal at every step. Values of outputs may differ by
@@ -114,8 +164,18 @@ def verify(
     """
     if isinstance(artifact, Runner):
         return _verify(artifact, x)
-    with open_artifact(artifact, engine=engine) as runner:
+    used = engine or proving_engine(artifact)
+    with open_artifact(artifact, engine=used, timeout_s=timeout_s) as runner:
         return _verify(runner, x)
+
+
+def proving_engine(artifact: "str | Path | Artifact") -> str:
+    """Name the engine that shows something: Lava itself for a Lava artifact.
+
+    Engine "fast" steps a Lava artifact with the reference, which agrees with itself.
+    """
+    folder = Path(artifact) if isinstance(artifact, str | Path) else artifact.path
+    return "lava" if read(folder).exporter == "lava" else "fast"
 
 
 def example(program: Program) -> dict[str, Array]:
@@ -151,6 +211,7 @@ def compare(program: Program, expected: Trace, got: Mapping[str, Array]) -> Veri
         tuple(mismatches),
         tuple(missing),
         {c.population: c.worst for c in compared if c.population in program.outputs},
+        _first(expected, mismatches),
     )
 
 
@@ -197,6 +258,15 @@ def _compare(
         for where in np.argwhere(bad)[:1]
     )
     return one, firsts
+
+
+def _first(expected: Trace, mismatches: list[Mismatch]) -> First | None:
+    """The earliest mismatch; of several in one step, the one of the earliest population."""
+    if not mismatches:
+        return None
+    m = min(mismatches, key=lambda m: m.step)  # takes the first of equals
+    near = distance(expected, m.population, m.neuron, m.sample, m.step)
+    return First(m.population, m.neuron, m.sample, m.step, m.expected, m.got, near)
 
 
 def _finite(item: Any) -> Any:

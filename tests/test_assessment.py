@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import nir
 import numpy as np
 import pytest
 from commands import WEIGHT, network
@@ -96,3 +97,14 @@ def test_a_model_without_data_gets_a_seeded_input() -> None:
     assert fed.labels is None
     assert isinstance(fed.x, Mapping)
     np.testing.assert_array_equal(fed.x["input"], example(program)["input"])
+
+
+def test_loops_are_priced_with_a_caveat() -> None:
+    """The chip has loops; only no exporter writes them for it yet."""
+    looped = network()
+    nodes: Any = looped.nodes
+    nodes["back"] = nir.Linear(np.eye(4))
+    looped.edges += [("lif", "back"), ("back", "lif")]
+    found = price(lower(looped, input_kind="spikes"), load("loihi1"), ONES, 10.0)
+    assert any("lif -> lif: is recurrent" in line for line in found.caveats)
+    assert found.estimate.total is not None

@@ -27,7 +27,7 @@ from sltdeploy.program import (
 from sltdeploy.target import load
 
 ZERO = np.zeros((), np.float32)
-LIF = Neuron(ZERO, ZERO, ZERO, threshold=ZERO + 1, v_reset=ZERO)
+LIF = Neuron(ZERO + 0.5, ZERO, ZERO, threshold=ZERO + 1, v_reset=ZERO)
 LOIHI = LoihiNeuron(4095, 1024, np.zeros((), np.int32), 0, 64.0, vth=100)
 
 
@@ -158,3 +158,13 @@ def test_too_big_is_told_apart_from_unsupported() -> None:
     assert lines == violations(many, small)
     assert "network: cores: needs 3 cores, loihi2 has 1" in lines[0]
     assert "more chips" in lines[0]
+
+
+def test_loops_are_for_targets_whose_exporter_writes_them() -> None:
+    """Each recurrent projection is named."""
+    plain = network((EVEN,), LIF)
+    again = Projection("out", "out", (Linear(np.eye(2, dtype=np.float32)),), recurrent=True)
+    looped = replace(plain, projections=(*plain.projections, again))
+    (line,) = violations(looped, load("loihi2"))
+    assert line.startswith("out -> out: is recurrent, what is written for loihi2 is feed-forward")
+    assert violations(looped, load("raspberry-pi-4")) == []

@@ -13,6 +13,7 @@ from commands import EVIL, only_object, say
 from sltdeploy import exporting, program, target
 from sltdeploy.cli import arrays, call, options
 from sltdeploy.cli.outcome import Outcome, Table, show, visible
+from sltdeploy.convention_presets import NAMES
 from sltdeploy.graph import CHOICES
 from sltdeploy.program import Array
 from sltdeploy.runtime.opening import ENGINES
@@ -118,13 +119,15 @@ def test_every_command_has_json_and_debug(capfd: pytest.CaptureFixture[str]) -> 
         assert "--json" in out
         assert "--debug" in out
         if command in ("export", "energy", "inspect"):
-            assert [f for f in ("--dt", "--reset", "--compare", "--decay") if f not in out] == []
+            flags = ("--dt", "--reset", "--compare", "--decay", "--convention")
+            assert [flag for flag in flags if flag not in out] == []
 
 
 def test_choices_are_those_of_the_modules() -> None:
     assert get_args(options.ResetRule) == get_args(program.Reset)
     assert get_args(options.CompareRule) == get_args(program.Comparison)
     assert get_args(options.DecayRule) == get_args(program.Decay)
+    assert get_args(options.Framework) == NAMES
     assert get_args(options.InputKind) == CHOICES["input_kind"]
     assert set(get_args(options.Format)) <= set(exporting.names())
     assert get_args(options.Quantize) == tuple(exporting.QUANTIZATIONS)

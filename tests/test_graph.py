@@ -158,8 +158,8 @@ def dangling(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (unknown_type, "nir cannot build the graph"),
-        (missing_field, "tau"),
+        (unknown_type, "has no type 'Quantum'"),
+        (missing_field, "node 'lif': LIF: has no 'tau'"),
         (dangling, "edge fc -> ghost: node 'ghost' is missing"),
     ],
 )

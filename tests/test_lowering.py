@@ -236,7 +236,7 @@ def test_the_graph_is_left_alone() -> None:
         ),
         ([nir.LI(np.full(2, 1e-6), np.ones(2), np.zeros(2))], (2,), "diverges from dt > 2 tau"),
         ([nir.I(np.ones(3))], (2,), "I.r has shape (3,), what arrives has (2,)"),
-        ([nir.Threshold(np.ones(2))], (2,), "node 'n0': Threshold is not supported"),
+        ([nir.Delay(np.full(2, 1.5 * DT))], (2,), "1.5 steps of 0.000976562 s: must be a whole"),
         (
             [nir.Conv2d((4, 4), np.ones((2, 3, 3, 3)), 1, 0, 1, 1, np.zeros(2))],
             (1, 4, 4),
@@ -267,8 +267,10 @@ def test_no_time_step_and_loops_are_refused() -> None:
         lower(graph)
     with pytest.raises(InputError, match="time step is -1"):
         lower(graph, -1)
-    graph.edges.append(("n1", "n0"))
-    with pytest.raises(InputError, match="recurrent loop n0 -> n1 -> n0"):
+    nodes: Any = graph.nodes
+    nodes["again"] = nir.Linear(np.eye(2))
+    graph.edges += [("n0", "again"), ("again", "n0")]
+    with pytest.raises(InputError, match="loop n0 -> again -> n0 has neither a neuron nor"):
         lower(graph, DT)
 
 
@@ -279,3 +281,30 @@ def test_linear_layers_fold_in_float64() -> None:
     ops = lower(chain(nir.Linear(weight), node, shape=(1,), out=(1,)), 1e-3).projections[0].ops
     assert isinstance(ops[0], Linear)
     assert ops[0].weight[0, 0] == np.float32(np.float64(weight[0, 0]) * (1e-3 / 0.003))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"reset": "hard"}, "reset is 'hard', must be zero or subtract"),
+        ({"comparison": ">"}, "comparison is '>', must be gt or ge"),
+        ({"decay": "exact"}, "decay is 'exact', must be euler or exponential"),
+        ({"input_kind": "analog"}, "input_kind is 'analog', must be spikes or graded"),
+    ],
+)
+def test_unknown_words_are_refused(given: dict[str, Any], said: str) -> None:
+    """Nothing is taken for something else."""
+    graph = chain(nir.Linear(np.eye(2)), nir.I(np.ones(2)), shape=(2,), out=(2,))
+    with pytest.raises(InputError) as caught:
+        lower(graph, DT, **given)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("dt", ["1 ms", [1e-3, 2e-3], -1e-3, float("nan"), True])
+def test_a_time_step_in_the_metadata_is_a_positive_number(dt: Any) -> None:
+    graph = chain(nir.Linear(np.eye(2)), nir.I(np.ones(2)), shape=(2,), out=(2,))
+    graph.metadata["dt"] = dt
+    with pytest.raises(
+        InputError, match=r"metadata dt is .*, must be a positive number of seconds"
+    ):
+        lower(graph)

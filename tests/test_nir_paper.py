@@ -10,6 +10,7 @@ import pytest
 from sltdeploy.graph import read_nir
 from sltdeploy.lowering import lower
 from sltdeploy.reference import initial_state, run, step
+from sltdeploy.trace import decision
 
 DATA = Path(os.environ.get("SLTDEPLOY_DATA", Path(__file__).parents[2] / "shared" / "data"))
 LIF = DATA / "nir-paper" / "lif"
@@ -28,4 +29,22 @@ def test_lif_gives_the_recorded_trace_of_norse() -> None:
     state = initial_state(program, 1)
     for t, row in enumerate(recorded):
         _, state = step(program, state, {"input": x[t].astype(np.float32)})
-        assert abs(state[program.outputs[0]].v.item() - row[1]) < 1e-6
+        v = state[program.outputs[0]].v
+        assert v is not None
+        assert abs(v.item() - row[1]) < 1e-6
+
+
+BRAILLE = DATA / "nir-paper" / "braille"
+
+
+@pytest.mark.skipif(not BRAILLE.is_dir(), reason="the NIR paper's files are not in SLTDEPLOY_DATA")
+def test_braille_gives_the_recorded_spikes_of_snntorch() -> None:
+    """Recurrent CubaLIF: 0 of 9,728 hidden spikes differ, and the sample's class is 1."""
+    program = lower(read_nir(BRAILLE / "braille_noDelay_bias_zero.nir"), 1e-4)
+    sample = np.load(BRAILLE / "braille_sample0_input_12x256.npy")
+    recorded = np.load(BRAILLE / "snntorch_activity_noDelay_bias_zero.npy")
+    trace = run(program, sample.T[:, None].astype(float))
+    hidden = trace.records["lif1.lif"][:, 0]
+    assert hidden.shape == recorded.shape == (256, 38)
+    assert (hidden != (recorded > 0)).sum() == 0
+    assert decision(trace.output).tolist() == [1]

@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import programs
 import pytest
+from late_programs import late_programs
 from onnx.reference import ReferenceEvaluator
 
 from sltdeploy import exporting, reference
@@ -24,6 +25,7 @@ CASES: Mapping[str, Program] = {
     **{f"rule {name}": p for name, p in programs.each_rule().items()},
     **{f"op {name}": p for name, p in programs.each_op().items()},
     "branches": programs.branches(),
+    **{f"late {name}": p for name, p in late_programs().items()},
 }
 Step = Callable[[list[str], dict[str, Array]], list[Array]]
 
@@ -172,8 +174,8 @@ def test_the_checker_accepts(case: str) -> None:
 
 
 def test_the_operators_are_the_stated_ones() -> None:
-    allowed = "Add AveragePool Cast Conv Div Flatten Gemm Greater GreaterOrEqual Identity Mul "
-    allowed += "Reshape Sub Where"
+    allowed = "Add AveragePool Cast Concat Conv Div Flatten Gather Gemm Greater GreaterOrEqual "
+    allowed += "Identity Mul ReduceSum Reshape Slice Sub Unsqueeze Where"
     used = {op for program in CASES.values() for op in exported(program)[1]["operators"]}
     assert sorted(used) == allowed.split()
     stated = importlib.import_module("sltdeploy.exporters.onnx").OPERATORS

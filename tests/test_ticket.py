@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sltdeploy as slt
 from sltdeploy.errors import InputError
 from sltdeploy.layers import Layer
 from sltdeploy.loading import load
@@ -242,3 +243,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(InputError, match="damaged or no safetensors"):
         Ticket.load(path)
+
+
+def test_a_ticket_is_lowered_and_written_as_nir() -> None:
+    """Without torch, by the public names."""
+    one = ticket()
+    assert slt.lower(one).digest() == slt.lower(slt.to_nir(one)).digest()
+    assert slt.to_nir(one).metadata["ticket"] == one.id

@@ -13,7 +13,7 @@ import pytest
 
 import sltdeploy as slt
 from sltdeploy import reference
-from sltdeploy.errors import InputError
+from sltdeploy.errors import CheckError, InputError, MissingComponentError
 from sltdeploy.program import (
     Array,
     Input,
@@ -24,7 +24,7 @@ from sltdeploy.program import (
     Projection,
 )
 from sltdeploy.trace import Trace
-from sltdeploy.verification import compare, example
+from sltdeploy.verification import compare, example, proving_engine
 
 PROGRAM = programs.branches()
 
@@ -49,6 +49,8 @@ def test_an_artifact_agrees_with_the_reference(folder: Path) -> None:
     found = slt.verify(folder)
     assert found.ok
     assert found.mismatches == found.missing == found.silent == found.lines() == ()
+    assert found.first is None
+    assert found.to_json()["first"] is None
     records = reference.run(PROGRAM, example(PROGRAM)).records
     assert {c.population: c.spikes for c in found.compared} == {
         "hidden/a": int(records["hidden/a"].sum()),
@@ -164,9 +166,11 @@ def test_one_spike_too_many_is_a_mismatch() -> None:
     assert (only.population, only.step, only.sample, only.neuron) == ("out", *where[:2], where[2:])
     assert (only.expected, only.got, only.differing, only.elements) == (0.0, 1.0, 1, 12 * 3 * 3)
     assert found.worst["out"] == 1.0
-    assert found.lines() == (
+    start, line = found.lines()
+    assert start.startswith(f"first difference: population 'out', step {where[0]}, ")
+    assert line == (
         f"population 'out', step {where[0]}, sample {where[1]}, neuron {where[2:]}: reference 0, "
-        "artifact 1; 1 of 108 differ",
+        "artifact 1; 1 of 108 differ"
     )
 
 
@@ -289,3 +293,25 @@ def test_the_example_fills_the_range() -> None:
     assert both["touch"].dtype == bool
     assert 0.2 < both["touch"].mean() < 0.4
     np.testing.assert_array_equal(both["image"], example(PROGRAM)["image"])
+
+
+def test_lava_itself_is_asked_for_a_lava_artifact(tmp_path: Path) -> None:
+    """The reference would only agree with itself."""
+    artifact = slt.export(programs.each_rule()["lif"], None, tmp_path / "lava", format="lava")
+    assert proving_engine(artifact) == proving_engine(artifact.path) == "lava"
+    network = artifact.path / "network.py"
+    network.write_text("raise SystemExit('not a network')")
+    manifest = json.loads((artifact.path / "manifest.json").read_text())
+    manifest["files"]["network.py"] = hashlib.sha256(network.read_bytes()).hexdigest()
+    (artifact.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises((CheckError, MissingComponentError)):
+        slt.verify(artifact)
+    assert slt.verify(artifact, engine="fast").ok
+
+
+def test_the_result_is_a_list_of_mismatches(folder: Path) -> None:
+    """Empty where all agrees."""
+    found = slt.verify(folder)
+    assert list(found) == []
+    assert len(found) == 0
+    assert not found

@@ -39,6 +39,7 @@ def export(
     compare: options.Compare = None,
     decay: options.Decay = None,
     input_kind: options.Kind = None,
+    convention: options.Convention = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> Outcome:
@@ -48,7 +49,7 @@ def export(
     from sltdeploy import exporting
     from sltdeploy.cli import arrays
 
-    flags = Flags(dt, reset, compare, decay, input_kind)
+    flags = Flags(dt, reset, compare, decay, input_kind, convention)
     resolve_model(model, flags)  # says which flags overrule the file
     artifact = exporting.export(
         model,
@@ -135,11 +136,12 @@ def verify(
     debug: options.Debug = False,
 ) -> Outcome:
     """Hold an artifact against the reference, spike for spike."""
+    from sltdeploy import verification
     from sltdeploy.cli import arrays
-    from sltdeploy.holding import hold
 
     fed = None if x is None else arrays.read_for(artifact, x)
-    found, used = hold(artifact, fed, engine, timeout_s=timeout)
+    used = engine or verification.proving_engine(artifact)
+    found = verification.verify(artifact, fed, engine=used, timeout_s=timeout)
     return _verdict(artifact, found, used)
 
 

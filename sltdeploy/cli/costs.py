@@ -48,6 +48,7 @@ def energy(
     compare: options.Compare = None,
     decay: options.Decay = None,
     input_kind: options.Kind = None,
+    convention: options.Convention = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> Outcome:
@@ -61,7 +62,7 @@ def energy(
     from sltdeploy.target import load as load_target
 
     machines = [load_target(name) for name in dict.fromkeys(target)]
-    resolved = resolve_model(model, Flags(dt, reset, compare, decay, input_kind))
+    resolved = resolve_model(model, Flags(dt, reset, compare, decay, input_kind, convention))
     if x is None:
         fed = usual_input(resolved)
     else:

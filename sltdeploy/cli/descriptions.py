@@ -1,6 +1,7 @@
 """``inspect`` and ``targets``: what a model is, what a machine can do."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,41 +9,90 @@ import typer
 from sltdeploy.cli import options
 from sltdeploy.cli.models import Flags, resolve_model
 from sltdeploy.cli.outcome import Outcome, Table
+from sltdeploy.errors import InputError
 
 if TYPE_CHECKING:
     from sltdeploy.counts import Counts
+    from sltdeploy.inspection import Inspection, Node
     from sltdeploy.machine import Target
     from sltdeploy.program import Program
     from sltdeploy.ticket import Ticket
 
+SHOWN = 8  # loops that are listed; --json has all
+
 
 def inspect(
     model: options.ModelPath,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.svg", help="Draw the graph.", show_default=False),
+    ] = None,
     dt: options.Dt = None,
     reset: options.Reset = None,
     compare: options.Compare = None,
     decay: options.Decay = None,
     input_kind: options.Kind = None,
+    convention: options.Convention = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> Outcome:
-    """Show what a model holds: populations, weights, conventions, the ticket's history."""
+    """Show what a model holds, what each machine says to it, and the ticket's history."""
+    if out is not None and out.suffix != ".svg":
+        raise InputError(f"{out}: the drawing is written as .svg, name it so")
     import numpy as np
 
+    from sltdeploy.atomic import write_bytes
     from sltdeploy.counting import count
+    from sltdeploy.drawing import draw
+    from sltdeploy.inspection import inspected
     from sltdeploy.reference import run
 
-    resolved = resolve_model(model, Flags(dt, reset, compare, decay, input_kind))
+    resolved = resolve_model(model, Flags(dt, reset, compare, decay, input_kind, convention))
     program, ticket = resolved.program, resolved.ticket
     # One silent step: the sizes of a count do not depend on what happens.
     silence = {p.name: np.zeros((1, 1, *p.shape), np.float32) for p in program.inputs}
     counts = count(program, run(program, silence))
-    data = {"model": str(model), **_program_data(program, counts), "source": resolved.source}
-    text = _program_text(program, counts)
+    view = inspected(resolved)
+    data = {
+        "model": str(model),
+        **view.to_json(),
+        **_program_data(program, counts),
+        "source": resolved.source,
+        "drawing": None if out is None else str(out),
+    }
+    text = (*_program_text(program, counts), *_view_text(view))
     if ticket is not None:
         data["ticket"] = _ticket_data(ticket)
         text = (*text, *_ticket_text(ticket))
+    if out is not None:
+        write_bytes(out, draw(view, model.name).encode())
+        text = (*text, str(out))
     return Outcome(data, text)
+
+
+def _view_text(view: "Inspection") -> tuple[str | Table, ...]:
+    rest = len(view.loops) - SHOWN
+    return (
+        Table(("node", "kind", "sends", "weights", "parameters"), tuple(map(_row, view.nodes))),
+        *(f"loop {' -> '.join(loop)}" for loop in view.loops[:SHOWN]),
+        *((f"... and {rest} more loops",) if rest > 0 else ()),
+        Table(("target", "says"), tuple((v.target, str(v)) for v in view.verdicts)),
+    )
+
+
+def _row(node: "Node") -> tuple[str, ...]:
+    from sltdeploy.report.units import count as whole
+    from sltdeploy.report.units import percent
+
+    pruned = "" if not node.sparsity else f", {percent(node.sparsity)} pruned"
+    weights = f"{whole(node.weights)}{pruned}" if node.weights else ""
+    return (
+        node.name,
+        node.kind,
+        _shape(node.shape),
+        weights,
+        ", ".join(map(str, node.parameters)),
+    )
 
 
 def _program_data(program: "Program", counts: "Counts") -> dict[str, Any]:

@@ -157,6 +157,7 @@ def _text(found: "Demonstration") -> tuple[str | Table, ...]:
         priced_table(found.priced),
         *wrong,
         *(f"{p.estimate.target}: {p.estimate.refusal}" for p in found.priced if p.estimate.refusal),
+        *(line for p in found.priced for line in p.caveats),
         str(found.folder / "ticket.safetensors"),
         str(found.folder / "report.json"),
         str(found.folder / "report.html"),

@@ -1,11 +1,11 @@
 """From the MODEL argument to a program, with a word on every flag that overrules the file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sltdeploy.cli.options import CompareRule, DecayRule, InputKind, ResetRule
+from sltdeploy.cli.options import CompareRule, DecayRule, Framework, InputKind, ResetRule
 from sltdeploy.cli.outcome import note
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Flags:
     comparison: CompareRule | None = None
     decay: DecayRule | None = None
     input_kind: InputKind | None = None
+    convention: Framework | None = None
 
 
 def resolve_model(path: Path, flags: Flags) -> "Resolved":
@@ -36,16 +37,34 @@ def resolve_model(path: Path, flags: Flags) -> "Resolved":
     from sltdeploy.resolving import resolve
 
     resolved = resolve(path, **vars(flags))
-    if resolved.graph is not None:
-        for line in overruled(resolved.graph.metadata, flags):
-            note(f"{path}: {line}")
+    for line in overruled(resolved.metadata, flags):
+        note(f"{path}: {line}")
     return resolved
 
 
 def overruled(metadata: Mapping[str, Any], flags: Flags) -> list[str]:
-    """One line for each setting in the file's ``metadata`` that ``flags`` replace by another."""
+    """One line for each setting in the file's ``metadata`` that ``flags`` replace by another.
+
+    ``--convention`` replaces what it fixes, unless another flag does.
+    """
+    from sltdeploy.convention_presets import settings
+
+    said = {f"{flag} {value}": (key, value) for key, flag, value in _given(flags)}
+    fixed = {} if flags.convention is None else settings(flags.convention)
+    said |= {
+        f"--convention {flags.convention} ({key} {value})": (key, value)
+        for key, value in fixed.items()
+        if getattr(flags, key) is None
+    }
     return [
-        f"{FLAGS[key]} {value} overrules the file's {key} = {metadata[key]}"
-        for key, value in vars(flags).items()
-        if value is not None and key in metadata and metadata[key] != value
+        f"{by} overrules the file's {key} = {metadata[key]}"
+        for by, (key, value) in said.items()
+        if key in metadata and metadata[key] != value
     ]
+
+
+def _given(flags: Flags) -> Iterator[tuple[str, str, Any]]:
+    for key, flag in FLAGS.items():
+        value = getattr(flags, key)
+        if value is not None:
+            yield key, flag, value

@@ -13,6 +13,9 @@ ResetRule: TypeAlias = Literal["zero", "subtract"]
 CompareRule: TypeAlias = Literal["gt", "ge"]
 DecayRule: TypeAlias = Literal["euler", "exponential"]
 InputKind: TypeAlias = Literal["spikes", "graded"]
+Framework: TypeAlias = Literal[
+    "norse", "snntorch", "spikingjelly", "sinabs", "rockpool", "spyx", "lava"
+]
 Format: TypeAlias = Literal["onnx", "lava", "nir"]
 Quantize: TypeAlias = Literal["none", "int8"]
 Form: TypeAlias = Literal["step"]
@@ -51,6 +54,14 @@ Kind = Annotated[
     InputKind | None,
     typer.Option(
         "--input-kind", help="What enters: 0 and 1, or real numbers.", rich_help_panel=MODEL
+    ),
+]
+Convention = Annotated[
+    Framework | None,
+    typer.Option(
+        "--convention",
+        help="Framework whose NIR file it is; the flags above win.",
+        rich_help_panel=MODEL,
     ),
 ]
 EngineName = Annotated[

@@ -9,6 +9,7 @@ from sltdeploy.bounds import ALIGN, UNITY, sent
 from sltdeploy.errors import InputError, raise_all
 from sltdeploy.program import (
     Array,
+    DelayLine,
     Input,
     LoihiNeuron,
     Neuron,
@@ -23,6 +24,7 @@ from sltdeploy.quantize.scaling import HORIZON, Arriving, Scaled, choose
 from sltdeploy.synapse import constant
 
 DECAY_TOP = UNITY - 1
+INSTEAD = "the onnx exporter takes it, with --quantize int8 as well (--format onnx)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ def for_loihi(program: Program, calibration: Array | Mapping[str, Array] | None 
     are multiples of some 2**-k.
 
     Raises `InputError` with every feature that Loihi lacks: comparison >=, reset by subtraction,
-    decays or thresholds that differ within a population, and a graded input without calibration.
+    decays or thresholds that differ within a population, recurrent projections, delays, and a
+    graded input without calibration.
     """
     if program.numbers != "float32":
         raise InputError(f"the program holds {program.numbers} integers: quantise the float one")
@@ -149,7 +152,19 @@ def _rule(plain: _Plain, scaled: Scaled) -> LoihiNeuron:
 
 def _refusals(program: Program) -> Iterator[str]:
     sources = {p.source for p in program.projections}
+    for q in program.projections:
+        if q.recurrent:
+            yield (
+                f"projection '{q.name}' is recurrent, sltdeploy has Loihi's integers for "
+                f"feed-forward networks only: {INSTEAD}"
+            )
     for p in program.populations:
+        if isinstance(p.rule, DelayLine):
+            yield (
+                f"population '{p.name}' delays by up to {p.rule.depth} steps, sltdeploy has "
+                f"Loihi's integers without delays only: {INSTEAD}"
+            )
+            continue
         if not p.spiking and not isinstance(p.rule, Input) and p.name in sources:
             yield (
                 f"population '{p.name}' sends values, not spikes, to another: Loihi's neurons "

@@ -129,4 +129,5 @@ def _bias_bits(weight: Array, bias: Array, n: int) -> int:
 
 def _round(values: Array, n: int) -> Array:
     """Nearest multiple of 2**-n, halves to even, never -0."""
-    return (np.rint(values.astype(np.float64) * 2.0**n) / 2.0**n + 0.0).astype(np.float32)
+    # asarray: numpy turns what it computes from an array of shape () into a bare number.
+    return np.asarray(np.rint(values.astype(np.float64) * 2.0**n) / 2.0**n + 0.0, np.float32)

@@ -15,6 +15,7 @@ from norse.torch.functional.lif_box import LIFBoxParameters
 from norse.torch.functional.reset import reset_subtract, reset_value
 from torch import nn
 
+from sltdeploy.errors import InputError
 from sltdeploy.layers import PARAMETERS, Arrays, Layer
 from sltdeploy.program import Array
 
@@ -25,6 +26,7 @@ CELLS: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Any]]] = {
     "li": (norse.LICell, norse.LIParameters),
     "iaf": (norse.IAFCell, IAFParameters),
 }
+RESETS: Mapping[str, Callable[..., Any]] = {"zero": reset_value, "subtract": reset_subtract}
 
 
 def build(layers: Sequence[Layer], arrays: Arrays, dt: float) -> norse.SequentialState:
@@ -46,7 +48,7 @@ def build(layers: Sequence[Layer], arrays: Arrays, dt: float) -> norse.Sequentia
 
 def module_of(layer: Layer, own: Arrays, dt: float) -> nn.Module:
     """Build the module of one layer from its own arrays (``weight``, not ``conv1.weight``)."""
-    if layer.kind in PARAMETERS:
+    if layer.kind in CELLS:
         return _cell(layer, own, dt)
     match layer.kind:
         case "conv2d":
@@ -62,21 +64,38 @@ def module_of(layer: Layer, own: Arrays, dt: float) -> nn.Module:
                 groups=groups,
                 bias="bias" in own,
             )
-        case "batchnorm2d":
-            module = nn.BatchNorm2d(
-                len(own["running_mean"]), eps=layer.option("eps"), affine="weight" in own
+        case "conv1d":
+            out, inputs, length = own["weight"].shape
+            groups, padding = int(layer.option("groups")), layer.option("padding")
+            module = nn.Conv1d(
+                inputs * groups,
+                out,
+                length,
+                stride=int(layer.option("stride")[0]),
+                padding=padding if isinstance(padding, str) else int(padding[0]),
+                dilation=int(layer.option("dilation")[0]),
+                groups=groups,
+                bias="bias" in own,
             )
+        case "batchnorm2d" | "batchnorm1d":
+            norm = nn.BatchNorm2d if layer.kind == "batchnorm2d" else nn.BatchNorm1d
+            module = norm(len(own["running_mean"]), eps=layer.option("eps"), affine="weight" in own)
         case "linear":
             post, pre = own["weight"].shape
             module = nn.Linear(pre, post, bias="bias" in own)
         case "flatten":  # the batch dimension comes before the sample's
             start, end = int(layer.option("start_dim")), int(layer.option("end_dim"))
             return nn.Flatten(start if start < 0 else start + 1, end if end < 0 else end + 1)
-        case _:
+        case "avgpool2d" | "sumpool2d":
             kernel, stride, padding = (
                 _pair(layer.option(key)) for key in ("kernel", "stride", "padding")
             )
-            return nn.AvgPool2d(kernel, stride, padding)
+            divisor = 1 if layer.kind == "sumpool2d" else None
+            return nn.AvgPool2d(kernel, stride, padding, divisor_override=divisor)
+        case _:
+            raise InputError(
+                f"layer '{layer.name}': a sequence of modules has no {layer.kind}: take it out"
+            )
     state = {key: torch.from_numpy(value.astype("float32")) for key, value in own.items()}
     module.load_state_dict(state, strict=False)
     return module
@@ -86,8 +105,7 @@ def _cell(layer: Layer, own: Arrays, dt: float) -> nn.Module:
     cell, parameters = CELLS[layer.kind]
     given = {key: _parameter(layer, own.get(key), key) for key in PARAMETERS[layer.kind]}
     if layer.kind == "lif_box":
-        method = reset_subtract if layer.option("reset") == "subtract" else reset_value
-        return cell(parameters(**given, reset_method=method), dt=dt)
+        return cell(parameters(**given, reset_method=RESETS[layer.option("reset")]), dt=dt)
     return cell(parameters(**given), dt=dt)
 
 
