@@ -6,50 +6,17 @@ that the two agree. Equal programs give equal bytes.
 
 import json
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from sltdeploy.errors import InputError
-from sltdeploy.program import (
-    Array,
-    Conv,
-    Convention,
-    DelayLine,
-    Input,
-    Linear,
-    LoihiNeuron,
-    Neuron,
-    Pool,
-    Population,
-    Program,
-    Projection,
-    Relay,
-    Reshape,
-    Scale,
-)
+from sltdeploy.program import Array, Convention, Op, Population, Program, Projection, Rule
 
 SCHEMA = 1
 _KEY = "sltdeploy.program"
-_CLASSES = {
-    c.__name__: c
-    for c in (
-        Conv,
-        Convention,
-        DelayLine,
-        Input,
-        Linear,
-        LoihiNeuron,
-        Neuron,
-        Pool,
-        Population,
-        Program,
-        Projection,
-        Relay,
-        Reshape,
-        Scale,
-    )
-}
+_PARTS = (Convention, Population, Program, Projection, *get_args(Op), *get_args(Rule))
+_CLASSES: dict[str, Any] = {c.__name__: c for c in _PARTS}
 
 
 def to_bytes(program: Program) -> bytes:

@@ -69,16 +69,6 @@ class Fit:
         return {layer.name: layer.cores for layer in self.layers}
 
     @property
-    def walls(self) -> tuple[Resource, ...]:
-        """Limits of one neuron or one core."""
-        return tuple(r for r in self.resources if r.kind == "wall")
-
-    @property
-    def budgets(self) -> tuple[Resource, ...]:
-        """Limits of the whole machine."""
-        return tuple(r for r in self.resources if r.kind == "budget")
-
-    @property
     def exceeded(self) -> tuple[Resource, ...]:
         """Resources of which more is used than there is."""
         return tuple(r for r in self.resources if r.used > r.limit)

@@ -146,11 +146,13 @@ class Walk:
         self.found += wrong
         if wrong:
             return
-        spiking = not self._is_late(name) and all(
-            self._spiking(s.source) and all(isinstance(op, Reshape) for op in s.ops)
-            for s in arriving[:1]
+        spiking = (
+            len(arriving) == 1
+            and not self._is_late(name)
+            and self._spiking(arriving[0].source)
+            and all(isinstance(op, Reshape) for op in arriving[0].ops)
         )
-        self._join(name, shape, DelayLine(steps, spiking and len(arriving) == 1), arriving, None)
+        self._join(name, shape, DelayLine(steps, spiking), arriving, None)
 
     def _output(self, name: str, node: Any, arriving: list[Signal]) -> None:
         shape = declared(node.output_type)

@@ -38,10 +38,6 @@ class Steady:
         """Edges that end in ``name``."""
         return [e for e in self.edges if e.target == name]
 
-    def out_of(self, name: str) -> list[Edge]:
-        """Edges that start at ``name``."""
-        return [e for e in self.edges if e.source == name]
-
 
 def folded(unrolled: Unrolled) -> Steady:
     """Fold the steps into one; batch normalisation goes into the layer before it.
