@@ -253,6 +253,11 @@ def _rule_problems(program: Program, population: Population) -> Iterator[str]:
                 yield f"{f.name} has shape {value.shape}, the population {population.shape}"
             if not np.isfinite(value).all():
                 yield f"{f.name} holds NaN or infinity"
+    if isinstance(rule, LoihiNeuron):
+        for name in ("u_init", "v_init"):
+            value = getattr(rule, name)
+            if value.dtype.kind not in "iu" or np.abs(value.astype(np.int64)).max() >= 2**23:
+                yield f"{name} must be integers of 24 bits, -8388607 to 8388607"
     if isinstance(rule, Neuron) and rule.spiking and rule.reset == "zero" and rule.v_reset is None:
         yield "reset to a value needs v_reset"
     if isinstance(rule, DelayLine):

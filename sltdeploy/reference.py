@@ -18,6 +18,7 @@ from sltdeploy.program import (
     Input,
     LoihiNeuron,
     Neuron,
+    Numbers,
     Population,
     Program,
     Projection,
@@ -67,7 +68,7 @@ def initial_state(program: Program, batch: int) -> dict[str, State]:
     """State of each population that keeps one before the first step, for ``batch`` samples."""
     seen_again = at_rest(program)
     return {
-        p.name: _initial(p, batch, seen_again.get(p.name))
+        p.name: _initial(p, batch, seen_again.get(p.name), program.numbers)
         for p in program.populations
         if isinstance(p.rule, Neuron | LoihiNeuron | DelayLine) or p.name in seen_again
     }
@@ -111,20 +112,25 @@ def step(
     return sent, after
 
 
-def _initial(p: Population, batch: int, sent: Array | None) -> State:
+def _initial(p: Population, batch: int, sent: Array | None, numbers: Numbers) -> State:
     shape = (batch, *p.shape)
     last = None
     if sent is not None:
         last = np.broadcast_to(sent.astype(bool) if p.spiking else sent, shape).copy()
     match p.rule:
         case LoihiNeuron():
-            return State(np.zeros(shape, np.int64), np.zeros(shape, np.int64), last=last)
+            v, u = (
+                np.broadcast_to(a.astype(np.int64), shape).copy()
+                for a in (p.rule.v_init, p.rule.u_init)
+            )
+            return State(v, u, last=last)
         case Neuron():
             v = np.broadcast_to(p.rule.v_init.astype(np.float32), shape).copy()
             j = None if p.rule.decay_syn is None else np.zeros(shape, np.float32)
             return State(v, j, last=last)
         case DelayLine():
-            kind = bool if p.rule.spiking else np.float32
+            values = np.int64 if numbers == "loihi" else np.float32
+            kind = bool if p.rule.spiking else values
             past = np.zeros((batch, p.rule.depth, *p.shape), kind)
             return State(past=past, last=last)
         case _:

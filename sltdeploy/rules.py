@@ -1,6 +1,6 @@
 """What a population does in a step: take input, relay, or be neurons in floats or integers."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -9,6 +9,17 @@ from sltdeploy.ops import Array
 
 Comparison: TypeAlias = Literal["gt", "ge"]
 Reset: TypeAlias = Literal["zero", "subtract"]
+
+
+def _nothing() -> Array:
+    return np.zeros((), np.int32)
+
+
+def _keep_arrays(rule: "Neuron | LoihiNeuron") -> None:
+    """Turn scalars back into arrays: numpy makes scalars of 0-d arrays at every operation."""
+    for f in fields(rule):
+        if isinstance(value := getattr(rule, f.name), np.generic):
+            object.__setattr__(rule, f.name, np.asarray(value))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +92,7 @@ class Neuron:
     comparison: Comparison = "gt"
 
     def __post_init__(self) -> None:
-        # numpy turns 0-d arrays into scalars at every operation.
-        for f in fields(self):
-            if isinstance(value := getattr(self, f.name), np.generic):
-                object.__setattr__(self, f.name, np.asarray(value))
+        _keep_arrays(self)
 
     @property
     def spiking(self) -> bool:
@@ -105,8 +113,9 @@ class LoihiNeuron:
 
     ``du`` and ``dv`` are 12 bits, 4095 = no memory for u; ``bias = mantissa << exponent`` with a
     13-bit signed mantissa (population shape) and one exponent 0..7; ``vth`` is 17 bits. Without
-    vth (a readout) v never resets and leaves as a value. A value of 1 in the float program is
-    ``unit`` here. Source: lava-nc 0.10.0, lava/proc/lif/models.py, AbstractPyLifModelFixed.
+    vth (a readout) v never resets and leaves as a value. Before the first step u and v are
+    ``u_init`` and ``v_init``, 24-bit integers. A value of 1 in the float program is ``unit``
+    here. Source: lava-nc 0.10.0, lava/proc/lif/models.py, AbstractPyLifModelFixed.
     """
 
     du: int
@@ -115,6 +124,11 @@ class LoihiNeuron:
     bias_exponent: int
     unit: float
     vth: int | None = None
+    u_init: Array = field(default_factory=_nothing)
+    v_init: Array = field(default_factory=_nothing)
+
+    def __post_init__(self) -> None:
+        _keep_arrays(self)
 
     @property
     def spiking(self) -> bool:

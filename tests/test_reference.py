@@ -13,6 +13,7 @@ from sltdeploy.program import (
     Array,
     Conv,
     Convention,
+    DelayLine,
     Input,
     Linear,
     LoihiNeuron,
@@ -21,6 +22,7 @@ from sltdeploy.program import (
     Population,
     Program,
     Projection,
+    Relay,
 )
 from sltdeploy.reference import initial_state, run, step
 
@@ -132,6 +134,62 @@ def test_loihi_overflow() -> None:
     for _ in range(60):
         sent, state = step(program, state, {"x": np.array([[0]])})
     assert sent["n"][0, 0] == -(2**23) + 1
+
+
+@pytest.mark.parametrize("exponent", [-2, 0])
+def test_loihi_first_states_and_delays(exponent: int) -> None:
+    """The first u and v are what the rule says; delays, relays and late spikes hold integers."""
+    rule = LoihiNeuron(
+        2047,
+        1023,
+        np.array([-5]),
+        2,
+        1.0,
+        40,
+        u_init=np.array([-70_000]),
+        v_init=np.array([90_000]),
+    )
+    program = Program(
+        Convention(1e-3),
+        (
+            Population("x", (1,), Input("graded", 1.0, -255, 255)),
+            Population("late", (1,), DelayLine(np.array([2]))),
+            Population("sum", (1,), Relay()),
+            Population("n", (1,), rule),
+        ),
+        (
+            Projection("x", "late", (Linear(np.array([[54]], np.int32)),), exponent),
+            Projection("late", "sum"),
+            Projection("sum", "n"),
+            Projection("n", "n", (Linear(np.array([[-31]], np.int32)),), 3, recurrent=True),
+        ),
+        ("n",),
+        numbers="loihi",
+    )
+    x = np.random.default_rng(11).integers(-60, 255, (60, 1, 1))
+    got = run(program, x).records
+    u, v, late, expected = -70_000, 90_000, [0, 0], list[int]()
+    for value in x[:, 0, 0].tolist():
+        late.append(value * 54 << exponent if exponent >= 0 else value * 54 >> -exponent)
+        arrives = late.pop(0) + ((expected[-1] if expected else 0) * -31 << 3)
+        u = shrunk(u, 4096 - 2048) + (arrives << 6)
+        v = shrunk(v, 4096 - 1023) + u + (-5 << 2)
+        z = v > 40 << 6
+        v = 0 if z else v
+        expected.append(int(z))
+    assert got["n"][:, 0, 0].tolist() == expected
+    assert got["late"].dtype == np.int64
+    assert 0 < sum(expected) < 60
+
+
+@pytest.mark.parametrize("name", ["u_init", "v_init"])
+def test_loihi_first_states_fit_24_bits(name: str) -> None:
+    """Integers below 2**23 in magnitude."""
+    rule = LoihiNeuron(0, 0, np.array([0]), 0, 1.0)
+    for value in (np.array([2**23]), np.array([0.5])):
+        with pytest.raises(InputError, match=f"n: {name} must be integers of 24 bits"):
+            loihi_program(replace(rule, **{name: value}), 1, 0)
+    loihi_program(replace(rule, **{name: np.array([1 - 2**23])}), 1, 0)
 
 
 def test_graded_inputs_become_integers() -> None:
