@@ -9,7 +9,18 @@ from functools import reduce
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from sltdeploy.program import Array, Conv, Linear, Op, Pair, Pool, Reshape, Scale
+from sltdeploy.program import (
+    Array,
+    Conv,
+    Linear,
+    Numbers,
+    Op,
+    Pair,
+    Pool,
+    Projection,
+    Reshape,
+    Scale,
+)
 
 
 def apply_ops(ops: tuple[Op, ...], x: Array) -> Array:
@@ -31,6 +42,14 @@ def apply_op(op: Op, x: Array) -> Array:
             return x * op.factor.astype(x.dtype)
         case Reshape():
             return x.reshape(len(x), *op.shape)
+
+
+def brought(projection: Projection, x: Array, numbers: Numbers) -> Array:
+    """What ``projection`` brings for x (B, *shape): float64, in a "loihi" program int64."""
+    if numbers != "loihi":
+        return apply_ops(projection.ops, x.astype(np.float64))
+    y, exponent = apply_ops(projection.ops, x.astype(np.int64)), projection.weight_exponent
+    return y << exponent if exponent >= 0 else y >> -exponent
 
 
 def _plus(y: Array, bias: Array | None) -> Array:

@@ -4,7 +4,7 @@ The worst input drives every synapse as far as it goes, in every step, for ever.
 it holds for any input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import ceil, inf, log
@@ -15,13 +15,14 @@ from sltdeploy.arithmetic import apply_op
 from sltdeploy.program import (
     Array,
     Conv,
+    DelayLine,
     Input,
     Linear,
     LoihiNeuron,
     Op,
     Population,
     Program,
-    Rule,
+    Relay,
     Scale,
     Shape,
 )
@@ -30,6 +31,7 @@ TOP = 2**23 - 1  # Loihi's v stops here, u wraps around behind it
 VTH_TOP = 2**17 - 1
 ALIGN = 64  # activation and threshold are shifted left by 6 bits
 UNITY = 4096  # 12-bit decays
+UNBOUNDED = 2.0**62  # more than any sum; infinity times a weight of 0 would be no number
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,8 @@ class Range:
 class StateBound:
     """Bounds of one population: |u| before it wraps, v before it is clipped.
 
-    ``steps_to_clip`` is how many worst steps v takes from 0 to where Loihi clips it; None: never.
+    ``steps_to_clip`` is how many worst steps v takes from its start to where Loihi clips it; None:
+    never.
     """
 
     u: float
@@ -71,26 +74,75 @@ def bounds(program: Program) -> dict[str, StateBound]:
 
 
 def arrives(program: Program, p: Population) -> Range:
-    """Bounds of the integer activation of ``p`` in a "loihi" program."""
-    synapses: list[tuple[tuple[Op, ...], int, Range]] = []
-    for projection in program.into(p.name):
-        source = program.population(projection.source)
-        values = sent(source.rule, source.shape)
-        synapses.append((projection.ops, projection.weight_exponent, values))
-    return activation(synapses)
+    """Bounds of the integer activation of ``p`` in a "loihi" program.
+
+    Spikes are 0 or 1 in a loop as well, so nothing needs to be followed around it; relays and
+    delays of values in a circle without a neuron have no bounds, `UNBOUNDED` stands for that.
+    """
+    return _arrives(program, p, _brought(program, p))
 
 
-def sent(rule: Rule, shape: Shape) -> Range:
-    """What can leave a population of spiking neurons or an input of a "loihi" program."""
-    low, high = 0, 1
-    if isinstance(rule, Input) and rule.low is not None and rule.high is not None:
-        low, high = rule.low, rule.high
+def sent(program: Program, p: Population) -> Range:
+    """What can leave ``p``, a population of a "loihi" program, 0 included."""
+    return _sent(p) or with_zero(arrives(program, p))
+
+
+def _arrives(program: Program, p: Population, values: Mapping[str, Range]) -> Range:
+    return activation([(q.ops, q.weight_exponent, values[q.source]) for q in program.into(p.name)])
+
+
+def _sent(p: Population) -> Range | None:
+    """What can leave ``p`` whatever arrives; None for a relay and a delay of values."""
+    match p.rule:
+        case Input(low=int(low), high=int(high)):
+            return with_zero(spread(p.shape, low, high))
+        case LoihiNeuron(vth=None):
+            return spread(p.shape, -TOP, TOP)
+        case Relay() | DelayLine() if not p.spiking:
+            return None
+        case _:
+            return spread(p.shape, 0, 1)
+
+
+def _brought(program: Program, p: Population) -> dict[str, Range]:
+    """What can leave each source of ``p``, and of each relay and delay on the way to it."""
+    found: dict[str, Range] = {}
+    passing: dict[str, Population] = {}
+    left = [program.population(q.source) for q in program.into(p.name)]
+    while left:
+        source = left.pop()
+        if source.name in found or source.name in passing:
+            continue
+        if (values := _sent(source)) is not None:
+            found[source.name] = values
+        else:
+            passing[source.name] = source
+            left += [program.population(q.source) for q in program.into(source.name)]
+    while passing:
+        known = [
+            r for r in passing.values() if all(q.source in found for q in program.into(r.name))
+        ]
+        for r in known:
+            found[r.name] = with_zero(_arrives(program, r, found))
+        if not known:
+            found |= {r.name: spread(r.shape, -UNBOUNDED, UNBOUNDED) for r in passing.values()}
+        passing = {name: r for name, r in passing.items() if name not in found}
+    return found
+
+
+def spread(shape: Shape, low: float, high: float) -> Range:
+    """The same bounds for each neuron."""
     return Range(np.full(shape, float(low)), np.full(shape, float(high)))
+
+
+def with_zero(values: Range) -> Range:
+    """``values``, or nothing."""
+    return Range(np.minimum(values.low, 0), np.maximum(values.high, 0))
 
 
 def activation(synapses: Sequence[tuple[tuple[Op, ...], int, Range]]) -> Range:
     """Sum over (ops, weight exponent, what the source sends), shifted as the chip does."""
-    ranges = [_shifted(reach(ops, values), exponent) for ops, exponent, values in synapses]
+    ranges = [shifted(reach(ops, values), exponent) for ops, exponent, values in synapses]
     return sum(ranges[1:], start=ranges[0])
 
 
@@ -117,22 +169,35 @@ def _through(values: Range, op: Op) -> Range:
 
 
 def state_bound(rule: LoihiNeuron, arrives: Range) -> StateBound:
-    """Bound u and v of a population that gets activations (integers) within ``arrives``."""
+    """Bound u and v of a population that gets activations (integers) within ``arrives``.
+
+    With ``s <- kept s + d`` and d within l..h, s stays within ``min(s_0, l / (1 - kept), 0)`` and
+    ``max(s_0, h / (1 - kept), 0)``; cutting ``kept s`` to an integer only brings it nearer to 0.
+    """
     kept = (UNITY - 1 - rule.du) / UNITY
-    u = Range(*(limit(np.asarray(a, float) * ALIGN, kept) for a in (arrives.low, arrives.high)))
+    first = rule.u_init.astype(float)
+    u = Range(
+        np.minimum(np.minimum(limit(arrives.low * ALIGN, kept), first), 0),
+        np.maximum(np.maximum(limit(arrives.high * ALIGN, kept), first), 0),
+    )
     bias = rule.bias_mantissa.astype(np.int64) << rule.bias_exponent
     low, high = u.low + bias, u.high + bias
     kept = (UNITY - rule.dv) / UNITY
-    v_low = float(np.minimum(limit(low, kept), 0).min())
+    first = rule.v_init.astype(float)
+    v_low = float(np.minimum(np.minimum(limit(low, kept), first), 0).min())
     if rule.vth is None:
-        v_high = float(np.maximum(limit(high, kept), 0).max())
+        v_high = float(np.maximum(np.maximum(limit(high, kept), first), 0).max())
     else:
-        v_high = float(rule.vth * ALIGN * kept + max(high.max(), 0))
+        v_high = float(max(rule.vth * ALIGN, first.max(), 0) * kept + max(high.max(), 0))
     worst = min(float(low.min()), 0.0 if rule.vth is not None else -float(high.max()))
-    return StateBound(u.peak, v_low, v_high, steps_until(TOP, -worst, kept))
+    start = float(np.abs(first).max())
+    clips = kept == 1 or -worst > TOP * (1 - kept)
+    steps = steps_until(TOP - start, -worst, kept) if clips else None
+    return StateBound(u.peak, v_low, v_high, steps)
 
 
-def _shifted(values: Range, exponent: int) -> Range:
+def shifted(values: Range, exponent: int) -> Range:
+    """``values`` times ``2**exponent``, rounded down."""
     factor = 2.0**exponent
     return Range(np.floor(values.low * factor), np.floor(values.high * factor))
 

@@ -5,12 +5,12 @@ order, so that in a feed-forward network a spike travels from input to output wi
 recurrent projection brings it one step later.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sltdeploy.arithmetic import apply_ops
+from sltdeploy.arithmetic import brought
 from sltdeploy.feeding import conform
 from sltdeploy.program import (
     Array,
@@ -21,7 +21,6 @@ from sltdeploy.program import (
     Numbers,
     Population,
     Program,
-    Projection,
     Relay,
 )
 from sltdeploy.resting import at_rest
@@ -146,33 +145,14 @@ def _delayed(steps: Array, past: Array) -> Array:
 def _arrives(
     program: Program, p: Population, sent: Mapping[str, Array], state: Mapping[str, State]
 ) -> Array:
-    wide = np.int64 if program.numbers == "loihi" else np.float64
-    shifted: Callable[[Projection, Array], Array] = (
-        _shift if program.numbers == "loihi" else lambda _, y: y
-    )
-    brought = [
-        shifted(
-            projection,
-            apply_ops(
-                projection.ops,
-                (
-                    _known(state[projection.source].last)
-                    if projection.recurrent
-                    else sent[projection.source]
-                ).astype(wide),
-            ),
-        )
-        for projection in program.into(p.name)
+    parts = [
+        brought(q, _known(state[q.source].last) if q.recurrent else sent[q.source], program.numbers)
+        for q in program.into(p.name)
     ]
-    total = np.sum(brought, axis=0)
+    total = np.sum(parts, axis=0)
     if p.spiking and isinstance(p.rule, DelayLine):
         return total.astype(bool)
     return total if program.numbers == "loihi" else total.astype(np.float32)
-
-
-def _shift(projection: Projection, y: Array) -> Array:
-    e = projection.weight_exponent
-    return y << e if e >= 0 else y >> -e
 
 
 def _neuron(rule: Neuron, state: State, x: Array) -> tuple[Array, State]:

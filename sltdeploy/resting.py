@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sltdeploy.arithmetic import apply_ops
+from sltdeploy.arithmetic import brought
 from sltdeploy.program import Array, Program, Relay
 
 
@@ -15,16 +15,16 @@ def at_rest(program: Program) -> dict[str, Array]:
     late = {p.source for p in program.projections if p.recurrent}
     if not late:
         return {}
-    wide, kept = (np.int64, np.int32) if program.numbers == "loihi" else (np.float64, np.float32)
+    kept = np.int64 if program.numbers == "loihi" else np.float32
     relays = [p for p in program.populations if isinstance(p.rule, Relay)]
     sent = {p.name: np.zeros(p.shape, kept) for p in program.populations if p not in relays}
     while relays:
         known = [p for p in relays if all(q.source in sent for q in program.into(p.name))]
         for p in known:
-            brought = [
-                apply_ops(q.ops, sent[q.source].astype(wide)[None])[0] for q in program.into(p.name)
+            parts = [
+                brought(q, sent[q.source][None], program.numbers)[0] for q in program.into(p.name)
             ]
-            sent[p.name] = np.sum(brought, axis=0).astype(kept)
+            sent[p.name] = np.sum(parts, axis=0).astype(kept)
         if not known:  # relays in a circle: their first values are 0
             sent |= {p.name: np.zeros(p.shape, kept) for p in relays}
         relays = [p for p in relays if p.name not in sent]
