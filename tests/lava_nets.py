@@ -25,6 +25,12 @@ from sltdeploy.program import (
 )
 
 RNG = np.random.default_rng(3)
+START = RNG.bit_generator.state
+
+
+def same_numbers() -> None:
+    """Draw from the start again, so that a test does not depend on those before it."""
+    RNG.bit_generator.state = START
 
 
 def single(*values: float) -> Array:

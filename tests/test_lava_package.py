@@ -2,6 +2,7 @@
 
 import ast
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,17 @@ from lava_nets import RNG, dyadic, everything, lif, program, single, small
 
 from sltdeploy.errors import InputError
 from sltdeploy.exporting import Exported, load
-from sltdeploy.program import Conv, Input, Linear, Neuron, Op, Program, Relay
+from sltdeploy.program import (
+    Conv,
+    Input,
+    Linear,
+    LoihiNeuron,
+    Op,
+    Population,
+    Program,
+    Projection,
+    Relay,
+)
 
 
 def export(p: Program) -> Exported:
@@ -53,7 +64,7 @@ def test_details_are_json_and_name_every_process() -> None:
     assert classes["synapses_0_to_lif_1"] == "Conv"
     assert classes["synapses_pixels_to_if"] == "Dense"
     assert classes["synapses_lif_1_2_to_cuba"] == "Sparse"
-    assert classes["neurons_cuba"] == "LIFReset"
+    assert classes["neurons_cuba"] == "LIF"
     assert any(row["class"] == "LIF" for row in details["processes"])  # carries the bias
 
 
@@ -67,7 +78,7 @@ def imported(text: str) -> set[str]:
 def test_it_imports_only_lava_numpy_and_scipy() -> None:
     text = source(everything())
     roots = {name.split(".")[0] for name in imported(text)}
-    assert roots == {"argparse", "lava", "numpy", "os", "pathlib", "scipy", "tempfile", "zipfile"}
+    assert roots - sys.stdlib_module_names == {"lava", "numpy", "scipy"}
     assert max(map(len, text.splitlines())) <= 110
 
 
@@ -98,6 +109,46 @@ def test_no_name_becomes_code(name: str) -> None:
         if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "POPULATIONS"
     )
     assert ast.literal_eval(table)[0][0] == f"{name}2"
+
+
+def test_no_port_takes_a_name_of_lavas_own() -> None:
+    p = program(
+        {"ports": ((3,), Input("spikes")), "ports!": ((2,), lif())},
+        {("ports", "ports!"): (Linear(dyadic(2, 3)),)},
+        ("ports!",),
+    )
+    assert export(p).details["ports"] == {"ports": "in_ports_2", "ports!": "out_ports_3"}
+
+
+def test_a_population_that_is_called_as_potentials_are_is_refused() -> None:
+    rules = {"in": ((3,), Input("spikes")), "a": ((3,), lif()), "a.v": ((3,), lif())}
+    arrows: dict[tuple[str, str], tuple[Op, ...]] = {("in", "a"): (), ("a", "a.v"): ()}
+    with pytest.raises(InputError) as error:
+        export(program(rules, arrows, ("a.v",)))
+    (line,) = error.value.violations
+    assert line.startswith("population 'a.v' has the name under which network.py writes")
+    without = {**rules, "a": ((3,), Relay())}  # has no potential
+    assert export(program(without, arrows, ("a.v",)))
+
+
+def docstring(p: Program) -> str:
+    """What network.py says of itself, on one line."""
+    return " ".join(str(ast.get_docstring(ast.parse(source(p)))).split())
+
+
+def test_the_docstring_speaks_of_what_is_there() -> None:
+    plain, biased = docstring(small(lif())), docstring(small(lif(bias=single(0.25))))
+    assert "input.npy is (T, B, 4): T steps of B samples" in plain
+    assert "Lava's own processes only" in plain
+    for void, text in ((False, plain), (True, biased)):
+        assert ("it sends is void" in text) == void
+    assert "still in a delay" not in biased
+    p = small(lif(bias=single(0.25)))
+    loop = Projection("n", "n", (Linear(dyadic(3, 3)),), recurrent=True)
+    assert "still in a delay" in docstring(replace(p, projections=(*p.projections, loop)))
+    assert "starts in step 1" not in biased
+    assert "starts in step 1" in docstring(small(lif(v_init=single(0.5))))
+    assert "but for SubtractingLIF" in docstring(small(lif(reset="subtract", v_reset=None)))
 
 
 def test_pruned_zeros_are_not_stored() -> None:
@@ -142,17 +193,39 @@ def test_a_huge_convolution_stays_a_convolution(monkeypatch: pytest.MonkeyPatch)
     assert export(p).details["processes"][0]["class"] == "Conv"
 
 
-@pytest.mark.parametrize(
-    ("rule", "why"),
-    [
-        (lif(comparison="ge"), "compares with >="),
-        (lif(reset="subtract", v_reset=None), "resets by subtraction"),
-        (lif(v_init=single(0.5)), r"starts at v = 0\.5.*v_reset = 0"),
-    ],
-)
-def test_what_lif_lacks_is_refused(rule: Neuron, why: str) -> None:
-    with pytest.raises(InputError, match=f"population 'n' {why}"):
-        export(small(rule))
+def test_a_comparison_that_lif_lacks_is_refused() -> None:
+    with pytest.raises(InputError, match=r"population 'n' compares with >=.*'gt', or take onnx"):
+        export(small(lif(comparison="ge")))
+
+
+def test_reset_by_subtraction_is_marked_as_not_on_the_chip() -> None:
+    details = export(small(lif(reset="subtract", v_reset=None))).details
+    assert details["not_on_chip"] == ["n: reset by subtraction"]
+    assert details["simulation_only"] is True
+    text = source(small(lif(reset="subtract", v_reset=None)))
+    assert "Not available on the chip: n reset by subtraction" in text.split('"""')[1]
+    plain = export(small(lif()))
+    assert not {"not_on_chip", "simulation_only"} & plain.details.keys()
+    assert b"Subtracting" not in plain.files["network.py"]
+
+
+def test_first_potentials_are_the_neurons_own() -> None:
+    text = source(small(lif(v_init=single(0.5), v_reset=single(-0.25))))
+    assert "v=0.75)" in text  # v_reset is at 0
+    assert ", u=" not in text
+
+
+def test_an_integer_neuron_starts_from_its_first_state() -> None:
+    rule = LoihiNeuron(0, 0, np.zeros(3, np.int16), 0, 64.0, 9, np.asarray(-7), np.arange(3))
+    p = replace(
+        small(lif()),
+        numbers="loihi",
+        populations=(Population("in", (4,), Input("spikes")), Population("n", (3,), rule)),
+        projections=(Projection("in", "n", (Linear(np.ones((3, 4), np.int32)),)),),
+    )
+    text = source(p)
+    assert "u=-7" in text
+    assert 'v=weights["neurons_n.v"]' in text
 
 
 def test_all_refusals_come_at_once() -> None:
@@ -161,16 +234,17 @@ def test_all_refusals_come_at_once() -> None:
         {
             "in": ((3,), Input("spikes")),
             "a": ((3,), ge),
-            "relay": ((3,), Relay()),
+            "values": ((3,), lif(threshold=None, v_reset=None)),
             "b": ((3,), lif()),
         },
-        {("in", "a"): (), ("a", "b"): (), ("in", "relay"): (), ("in", "b"): (), ("relay", "b"): ()},
+        {("in", "a"): (), ("a", "b"): (), ("in", "values"): (), ("values", "b"): ()},
         ("b", "in"),
     )
+    looped = Projection("b", "a", (), recurrent=True)
     with pytest.raises(InputError) as error:
-        export(p)
+        export(replace(p, projections=(*p.projections, looped)))
     assert len(error.value.violations) == 4
-    for part in ("output 'in'", "'a' compares", "'relay' sends values", "2 by 'a', 1 by 'in'"):
+    for part in ("output 'in'", "'a' compares", "'values' sends values", "loop a -> b -> a"):
         assert part in str(error.value)
 
 

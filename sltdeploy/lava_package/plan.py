@@ -1,226 +1,254 @@
-"""What a Lava network consists of: one process for each layer and each projection, and the wires.
+"""What a Lava network consists of: processes for layers and synapses, and the wires between them.
 
 Expressions are Python source; arrays go to weights.npz. Names of NIR nodes are not trusted: they
 enter the source only as identifiers made of letters, digits and underscores, or as ASCII literals.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from math import ceil, log2
+from math import ceil, log2, prod
 
 import numpy as np
 
-from sltdeploy.bounds import ALIGN, VTH_TOP, bounds
-from sltdeploy.lava_package.synapses import Synapse, as_synapse
-from sltdeploy.program import Array, Input, LoihiNeuron, Neuron, Population, Program, Projection
-from sltdeploy.synapse import constant
+from sltdeploy.lava_package.neurons import Parameters, parameters, relaying
+from sltdeploy.lava_package.routes import Route, Routes
+from sltdeploy.lava_package.schedule import TOP_DELAY, steps
+from sltdeploy.lava_package.synapses import Synapse, Timed, as_synapses, identity, is_huge
+from sltdeploy.program import (
+    Array,
+    Input,
+    LoihiNeuron,
+    Neuron,
+    Population,
+    Program,
+    Shape,
+)
 
+SUBTRACTING = "SubtractingLIF"  # our own process, for the simulation
 GRADED_FLOAT_BITS = 24  # any number above 0 makes Lava's float synapses take graded values
 
 
 @dataclass(frozen=True, eq=False)
 class Process:
-    """``self.attribute = cls(arguments)``, values as source; ``note`` is for a comment."""
+    """``self.attribute = cls(arguments)``, values as source; ``note`` is for a comment.
+
+    ``lag`` is that of a layer, which rests outside its samples; None for all other processes.
+    """
 
     attribute: str
     cls: str
     arguments: Mapping[str, str]
     arrays: Mapping[str, Array]
     note: str
+    lag: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """How a population is seen from outside: an out port (spikes), or a variable (values)."""
+    """How a layer is seen from outside: an out port for spikes, a variable for its membrane.
+
+    Either may be None. ``kind`` is the type of what it sends, ``potential`` that of the membrane
+    where it has one; ``offset`` must be added to the variable.
+    """
 
     name: str
-    port: str
-    attribute: str
-    shape: tuple[int, ...]
+    port: str | None
+    variable: str | None
+    shape: Shape
     lag: int
     kind: str
+    potential: str | None
     offset: str
     output: bool
+
+    @property
+    def seen(self) -> str:
+        """Port or variable that shows what the layer sends."""
+        return self.port or self.variable or ""
 
 
 @dataclass(eq=False)
 class Plan:
-    """Everything that network.py says about this program."""
+    """Everything that network.py says about this program.
 
+    ``pause`` is the number of steps without input between two samples, so that what is on its
+    way at the end of one is gone before the next.
+    """
+
+    pause: int = 0
     processes: list[Process] = field(default_factory=list[Process])
     wires: list[str] = field(default_factory=list[str])
     readings: list[Reading] = field(default_factory=list[Reading])
     in_ports: dict[str, str] = field(default_factory=dict[str, str])
+    ids: dict[str, str] = field(default_factory=dict[str, str])
+    synapses: list[tuple[str, Synapse]] = field(default_factory=list[tuple[str, Synapse]])
 
     @property
     def arrays(self) -> dict[str, Array]:
         """All arrays by name."""
         return {name: a for p in self.processes for name, a in p.arrays.items()}
 
-
-def lags(program: Program) -> dict[str, int]:
-    """Steps by which each population lags the reference: the hops from the input."""
-    found: dict[str, int] = {}
-    for p in program.populations:
-        found[p.name] = max((found[q.source] + 1 for q in program.into(p.name)), default=0)
-    return found
+    def free(self, name: str) -> str:
+        """``name``, with a number behind it where another process has it."""
+        return _free(name, {p.attribute for p in self.processes})
 
 
-def plan(program: Program) -> Plan:
-    """Lay out ``program``, which has been checked by the caller."""
-    made = Plan()
-    lag = lags(program)
-    ids = _identifiers(program)
+def plan(program: Program, found: Routes, lags: Mapping[str, int]) -> Plan:
+    """Lay out ``program``, of which `refusals` found nothing to say."""
+    made = Plan(pause=max((route.most for route in found.routes), default=0))
+    made.ids |= _identifiers(program)
     for p in program.inputs:
-        made.in_ports[p.name] = f"in_{ids[p.name]}"
-    for p in program.populations:
-        for projection in program.into(p.name):
-            _add_synapse(made, program, projection, ids)
-        if not isinstance(p.rule, Input):
-            _add_layer(made, program, p, ids, lag[p.name])
+        made.in_ports[p.name] = f"in_{made.ids[p.name]}"
+    for p in found.layers:
+        for route in found.routes:
+            if route.target == p.name:
+                _add_route(made, program, route, steps(route, lags))
+        _add_layer(made, p, parameters(program, p, found.constants[p.name]), program, lags[p.name])
     return made
 
 
 def _identifiers(program: Program) -> dict[str, str]:
-    """One distinct identifier for each population."""
+    """One distinct identifier for each population.
+
+    None is "ports": Lava's processes have in_ports and out_ports of their own.
+    """
     found: dict[str, str] = {}
     for p in program.populations:
         plain = re.sub(r"[^A-Za-z0-9]+", "_", p.name).strip("_") or "population"
-        found[p.name] = _free(plain, set(found.values()))
+        found[p.name] = _free(plain, {"ports", *found.values()})
     return found
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """``name``, with a number behind it where it is taken."""
     tried = (name if k == 1 else f"{name}_{k}" for k in count(1))
     return next(t for t in tried if t not in taken)
 
 
-def _add_layer(
-    made: Plan, program: Program, p: Population, ids: Mapping[str, str], lag: int
-) -> None:
-    attribute = f"neurons_{ids[p.name]}"
+def _add_layer(made: Plan, p: Population, given: Parameters, program: Program, lag: int) -> None:
+    attribute = f"neurons_{made.ids[p.name]}"
+    _add_current(made, attribute, given.current)
     arrays: dict[str, Array] = {}
-    if isinstance(p.rule, LoihiNeuron):
-        values, offset = _loihi(program, p, p.rule), np.zeros(())
-    else:
-        values, offset = _float(made, program, p, attribute)
     arguments = {"shape": repr(p.shape)}
-    for name, value in values.items():
+    for name, value in given.arguments.items():
         arguments[name] = _expression(f"{attribute}.{name}", value, arrays)
-    arguments["**"] = f"first_step({lag})"
-    where = _expression(f"{attribute}.offset", offset, arrays).replace(
-        "weights[", "np.load(WEIGHTS)["
-    )
-    made.processes.append(
-        Process(attribute, "LIFReset", arguments, arrays, f"lags the input by {lag}")
-    )
-    port = f"{'out' if p.spiking else 'v'}_{ids[p.name]}"
-    kind = "bool" if p.spiking else "int32" if isinstance(p.rule, LoihiNeuron) else "float32"
+    offset = _expression(f"{attribute}.offset", given.offset, arrays)
+    cls = SUBTRACTING if given.subtracts else "LIF"
+    note = f"lags the input by {lag}"
+    made.processes.append(Process(attribute, cls, arguments, arrays, note, lag))
+    number = "int32" if program.numbers == "loihi" else "float32"
+    neuron = isinstance(p.rule, Neuron | LoihiNeuron)
+    port = f"out_{made.ids[p.name]}" if p.spiking else None
+    variable = f"v_{made.ids[p.name]}" if neuron or not p.spiking else None
     made.readings.append(
-        Reading(p.name, port, attribute, p.shape, lag, kind, where, p.name in program.outputs)
+        Reading(
+            p.name,
+            port,
+            variable,
+            p.shape,
+            lag,
+            "bool" if p.spiking else number,
+            number if neuron else None,
+            offset.replace("weights[", "np.load(WEIGHTS)["),
+            p.name in program.outputs,
+        )
     )
-    if p.spiking:
+    if port is not None:
         made.wires.append(f"self.{attribute}.s_out.connect(proc.out_ports.{port})")
-    else:
-        made.wires.append(f"proc.vars.{port}.alias(self.{attribute}.v)")
+    if variable is not None:
+        made.wires.append(f"proc.vars.{variable}.alias(self.{attribute}.v)")
 
 
-def _loihi(program: Program, p: Population, rule: LoihiNeuron) -> dict[str, Array]:
-    # A readout must not spike. What leaks stays below the largest threshold that Loihi has, as
-    # the quantiser sees to; for the rest one more is needed, which only the simulation takes.
-    vth = rule.vth
-    if vth is None:
-        vth = VTH_TOP if bounds(program)[p.name].v_high <= VTH_TOP * ALIGN else VTH_TOP + 1
-    return {
-        "du": np.asarray(rule.du),
-        "dv": np.asarray(rule.dv),
-        "vth": np.asarray(vth),
-        "bias_mant": rule.bias_mantissa,
-        "bias_exp": np.asarray(rule.bias_exponent),
-    }
-
-
-def _float(
-    made: Plan, program: Program, p: Population, attribute: str
-) -> tuple[dict[str, Array], Array]:
-    """Parameters of a float layer, and what must be added to its v.
-
-    Lava resets v to 0, so potentials are shifted: v' = v - v_reset keeps v' <- decay v' + j + bias'
-    with bias' = bias - (1 - decay) v_reset.
-    """
-    brought = np.zeros(p.shape)
-    for k, projection in enumerate(program.into(p.name)):
-        shape = program.population(projection.source).shape
-        if isinstance(p.rule, Neuron) and p.rule.decay_syn is not None:
-            _add_bias_neuron(made, f"{attribute}_{k}", constant(projection.ops, shape), attribute)
-        else:
-            brought = brought + constant(projection.ops, shape)
-    if not isinstance(p.rule, Neuron):  # a relay: a layer that remembers nothing
-        one = np.ones(())
-        return {"du": one, "dv": one, "vth": np.asarray(np.inf), "bias_mant": brought}, 0 * one
-    rule = p.rule
-    decay = rule.decay.astype(np.float64)
-    shift = (rule.v_init if rule.v_reset is None else rule.v_reset).astype(np.float64)
-    kept = 0.0 if rule.decay_syn is None else rule.decay_syn.astype(np.float64)
-    threshold = np.asarray(np.inf) if rule.threshold is None else rule.threshold - shift
-    return {
-        "du": np.asarray(1 - kept),
-        "dv": 1 - decay,
-        "vth": threshold,
-        "bias_mant": brought + rule.bias - (1 - decay) * shift,
-    }, shift
-
-
-def _add_bias_neuron(made: Plan, name: str, values: Array, target: str) -> None:
+def _add_current(made: Plan, target: str, values: Array) -> None:
     """A neuron that spikes in every step carries a bias into a synaptic current."""
     if not values.any():
         return
-    source, synapse = f"always_{name}", f"bias_{name}"
+    source, synapse = f"always_{target}", f"bias_{target}"
     always = {"shape": "(1,)", "du": "1", "dv": "1", "vth": "1", "bias_mant": "2"}
-    note = "spikes in every step, and so"
-    made.processes.append(Process(source, "LIF", always, {}, note))
+    made.processes.append(Process(source, "LIF", always, {}, "spikes in every step, and so"))
     arrays = {f"{synapse}.weights": values.reshape(-1, 1)}
     weights = {"weights": f'weights["{synapse}.weights"]'}
     made.processes.append(Process(synapse, "Dense", weights, arrays, "brings the bias"))
     made.wires.append(f"self.{source}.s_out.connect(self.{synapse}.s_in)")
-    back = f".reshape({values.shape!r})" if values.ndim > 1 else ""
-    made.wires.append(f"self.{synapse}.a_out{back}.connect(self.{target}.a_in)")
+    made.wires.append(f"self.{synapse}.a_out{_back(values.shape)}.connect(self.{target}.a_in)")
 
 
-def _add_synapse(
-    made: Plan, program: Program, projection: Projection, ids: Mapping[str, str]
-) -> None:
-    source = program.population(projection.source)
-    target = program.population(projection.target)
-    attribute = _free(
-        f"synapses_{ids[source.name]}_to_{ids[target.name]}", {p.attribute for p in made.processes}
-    )
-    synapse = as_synapse(projection, source.shape, integers=program.numbers == "loihi")
+def _add_route(made: Plan, program: Program, route: Route, taken: Sequence[int]) -> None:
+    source, target = program.population(route.source), program.population(route.target)
+    integers = program.numbers == "loihi"
+    names = "_to_".join(made.ids[n] for n in (route.source, route.target))
+    sends = f"self.neurons_{made.ids[source.name]}.s_out"
+    bits = 0
+    if isinstance(source.rule, Input):
+        sends = f"proc.in_ports.{made.in_ports[source.name]}"
+        bits = _message_bits(source.rule) if source.rule.kind == "graded" else 0
+    for hop in hops(route, taken, source):
+        sends = _add_relay(made, names, sends, source.shape, hop, integers=integers)
+        taken = [n - hop for n in taken]
+    timed = [Timed(n, way.ops) for n, way in zip(taken, route.ways, strict=True)]
+    for synapse in as_synapses(timed, source.shape, route.exponent, integers=integers):
+        attribute = made.free(f"synapses_{names}")
+        into, out = _views(synapse, source.shape, target.shape)
+        _add_synapse(made, attribute, synapse, bits)
+        made.wires.append(f"{sends}{into}.connect(self.{attribute}.s_in)")
+        made.wires.append(
+            f"self.{attribute}.a_out{out}.connect(self.neurons_{made.ids[target.name]}.a_in)"
+        )
+
+
+def hops(route: Route, taken: Sequence[int], source: Population) -> list[int]:
+    """Steps that spikes spend on the way to relay neurons before the synapses of ``route``.
+
+    Relay neurons stand where synapses would have to wait longer than Loihi's can, and before a
+    convolution too large to be stored with a delay for each synapse.
+    """
+    if not source.spiking:
+        return []
+    longest, spare = max(taken), min(taken) - 1
+    if spare and longest == spare + 1 and is_huge(route.ways[0].ops, source.shape):
+        needed = spare
+    else:
+        needed = min(max(0, longest - TOP_DELAY - 1), spare)
+    whole, rest = divmod(needed, TOP_DELAY + 1)
+    return [TOP_DELAY + 1] * whole + [rest] * (rest > 0)
+
+
+def _add_relay(
+    made: Plan, names: str, sends: str, shape: Shape, hop: int, *, integers: bool
+) -> str:
+    """A layer that sends on what arrives ``hop`` steps later; returns what sends it."""
+    wait, relay = made.free(f"wait_{names}"), made.free(f"relay_{names}")
+    _add_synapse(made, wait, identity(prod(shape), hop, integers=integers), 0)
+    arguments = {"shape": repr(shape)}
+    arguments |= {n: _expression(n, v, {}) for n, v in relaying(integers=integers).items()}
+    made.processes.append(Process(relay, "LIF", arguments, {}, "sends on what arrives"))
+    flat = ".flatten()" if len(shape) > 1 else ""
+    made.wires.append(f"{sends}{flat}.connect(self.{wait}.s_in)")
+    made.wires.append(f"self.{wait}.a_out{_back(shape)}.connect(self.{relay}.a_in)")
+    return f"self.{relay}.s_out"
+
+
+def _add_synapse(made: Plan, attribute: str, synapse: Synapse, bits: int) -> None:
+    made.synapses.append((attribute, synapse))
     arrays = {f"{attribute}.{name}": array for name, array in synapse.arrays.items()}
     arguments = {
         name: expression.replace("@", attribute) for name, expression in synapse.arguments.items()
     }
-    if isinstance(source.rule, Input) and source.rule.kind == "graded":
-        arguments["num_message_bits"] = str(_message_bits(source.rule))
+    if bits:
+        arguments["num_message_bits"] = str(bits)
     made.processes.append(Process(attribute, synapse.cls, arguments, arrays, synapse.note))
-    if isinstance(source.rule, Input):
-        sends = f"proc.in_ports.{made.in_ports[source.name]}"
-    else:
-        sends = f"self.neurons_{ids[source.name]}.s_out"
-    into, out = _views(synapse, source.shape, target.shape)
-    made.wires.append(f"{sends}{into}.connect(self.{attribute}.s_in)")
-    made.wires.append(f"self.{attribute}.a_out{out}.connect(self.neurons_{ids[target.name]}.a_in)")
 
 
-def _views(synapse: Synapse, source: tuple[int, ...], target: tuple[int, ...]) -> tuple[str, str]:
+def _views(synapse: Synapse, source: Shape, target: Shape) -> tuple[str, str]:
     """How ports turn (C, H, W) into what the synapse takes, and back."""
     if synapse.cls == "Conv":
         return ".transpose([1, 2, 0])", ".transpose([2, 0, 1])"
-    into = ".flatten()" if len(source) > 1 else ""
-    return into, f".reshape({target!r})" if len(target) > 1 else ""
+    return ".flatten()" if len(source) > 1 else "", _back(target)
+
+
+def _back(shape: Shape) -> str:
+    return f".reshape({shape!r})" if len(shape) > 1 else ""
 
 
 def _message_bits(rule: Input) -> int:
