@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,11 +101,14 @@ def with_program(folder: Path) -> Path:
     return folder
 
 
-def test_integers_are_stepped_by_the_reference(lava_folder: Path) -> None:
+def test_integers_are_stepped_fast_with_the_bits_of_the_reference(
+    lava_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = np.random.default_rng(0).uniform(-1, 3, (20, 2, 3))
     trace = reference.run(integers(), x)
     assert trace.records["hidden"].any()
     assert trace.records["out"].any()
+    monkeypatch.delattr(reference, "step")
     with slt.open(with_program(lava_folder)) as runner:
         assert runner.latency_steps == 0
         result = runner.run(x, record=True)
@@ -118,6 +122,59 @@ def test_integers_are_stepped_by_the_reference(lava_folder: Path) -> None:
     assert result.outputs["out"].dtype == np.float32
     np.testing.assert_array_equal(result.outputs["out"], trace.records["out"] / np.float32(64))
     np.testing.assert_array_equal(np.stack(steps), result.outputs["out"])
+
+
+def test_spikes_that_leave_an_integer_network_have_no_unit(tmp_path: Path) -> None:
+    whole = replace(integers(), outputs=("hidden", "out"))
+    x = np.random.default_rng(0).uniform(-1, 3, (20, 2, 3))
+    artifact = slt.export(whole, None, tmp_path / "lava", format="lava")
+    assert [output["unit"] for output in artifact.manifest["outputs"]] == [None, 64.0]
+    with slt.open(artifact) as runner:
+        got = runner.run(x).outputs
+        runner.reset()
+        first = runner.step(x[0])
+    expected = reference.run(whole, x).records["hidden"]
+    assert expected.any()
+    assert got["hidden"].dtype == bool
+    np.testing.assert_array_equal(got["hidden"], expected)
+    np.testing.assert_array_equal(first["hidden"], expected[0])
+
+
+def test_no_steps_in_integers_leave_integers(tmp_path: Path) -> None:
+    artifact = slt.export(integers(), None, tmp_path / "lava", format="lava")
+    with slt.open(artifact) as runner:
+        records = runner.run(np.zeros((0, 2, 3)), record=True).records
+    assert {name: (values.dtype.name, values.shape) for name, values in records.items()} == {
+        "in": ("int32", (0, 2, 3)),
+        "hidden": ("bool", (0, 2, 4)),
+        "out": ("int32", (0, 2, 2)),
+    }
+
+
+def test_a_run_says_how_far_it_is(folder: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    with slt.open(folder, on_line=said.append) as runner:
+        steps = len(runner.run(FED).outputs["value"])
+    assert said == [f"step {k + 1} of {steps}" for k in range(steps)]
+    artifact = slt.export(integers(), None, tmp_path / "lava", format="lava")
+    said.clear()
+    with slt.open(artifact, on_line=said.append) as runner:
+        runner.run(np.zeros((12, 200, 3)))  # of 128 samples 4 steps at once, of 72 all
+    assert said == [f"step {k} of 12" for k in (3, 5, 8, 10, 12)]
+
+
+def test_a_lava_artifact_in_floats_is_stepped_by_the_reference(tmp_path: Path) -> None:
+    whole = programs.each_rule()["cuba lif"]
+    fed = programs.stimulus(whole)
+    slt.export(whole, None, tmp_path / "lava", format="lava")
+    with slt.open(tmp_path / "lava") as runner:
+        got = runner.run(fed).outputs["out"]
+    np.testing.assert_array_equal(got, reference.run(whole, fed).records["out"])
+
+
+def test_a_run_of_no_steps_of_an_integer_network(lava_folder: Path) -> None:
+    with slt.open(with_program(lava_folder)) as runner:
+        assert runner.run(np.zeros((0, 2, 3))).outputs["out"].shape == (0, 2, 2)
 
 
 def test_an_artifact_without_its_program_is_refused(lava_folder: Path) -> None:
@@ -137,9 +194,16 @@ def test_lava_runs_sequences_only(lava_folder: Path, monkeypatch: pytest.MonkeyP
     records = reference.run(program, x).records
 
     def run_package(
-        folder: Path, x: Mapping[str, Array], *, timeout_s: float | None, record: bool
+        folder: Path,
+        x: Mapping[str, Array],
+        *,
+        timeout_s: float | None,
+        record: bool,
+        potentials: bool,
+        on_line: object,
     ) -> dict[str, Array]:
         assert (folder, timeout_s) == (lava_folder, 9.0)
+        assert (potentials, on_line) == (False, None)
         np.testing.assert_array_equal(x["in"], records["in"])
         return {n: records[n] for n in (("hidden", "out") if record else ("out",))}
 

@@ -1,16 +1,20 @@
 """Each example runs as a reader would run it, and says what it promises."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from sltdeploy import lava_host
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SAID = {
     "energy_of_a_nir_file": ["of 2368 weights are left", "cmos-45nm: ", " J (", "loihi2: Intel"],
     "export_your_norse_network": ["identical: ", "after 20 steps: ["],
+    "lava_user": ["step  1  . . . .", "step 50  ", "identical: ", " spikes, 2 steps behind"],
 }
 
 
@@ -23,6 +27,11 @@ def test_example(name: str, tmp_path: Path) -> None:
     path = EXAMPLES / f"{name}.py"
     if sys.version_info < (3, 11) and "torch" in _imports(path):
         pytest.skip("torch and norse need Python 3.11")
+    if name == "lava_user" and lava_host.find() is None:
+        why = lava_host.status().advice
+        if os.environ.get("CI"):
+            pytest.fail(why)
+        pytest.skip(why)
     done = subprocess.run(
         [sys.executable, str(path)],
         cwd=tmp_path,

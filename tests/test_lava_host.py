@@ -1,25 +1,15 @@
-"""Finding, making and running an interpreter with Lava; fake ones stand in for Lava itself."""
+"""Finding and making an interpreter with Lava; fake ones stand in for Lava itself."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sltdeploy import lava_host
 from sltdeploy.errors import CheckError, InputError, MissingComponentError
-from sltdeploy.lava_host import environment, interpreters, processes
-from sltdeploy.lava_host.running import run_network
+from sltdeploy.lava_host import environment, interpreters
 
-FIXTURES = Path(__file__).with_name("fixtures") / "lava_packages"
 HERE = Path(sys.executable)
-X = np.zeros((2, 3, 4), np.float32)
-GONE_S = 10.0
 
 LAVA = """#!/bin/sh
 echo '["3.10.99", "0.10.0"]'
@@ -184,6 +174,63 @@ def test_half_an_environment_is_made_anew(tmp_path: Path) -> None:
     assert "does not work any more" in said[0]
 
 
+def test_what_is_wrong_with_the_environment_is_said(tmp_path: Path, python310: Path) -> None:
+    mark, python = tmp_path / "lava" / environment.MARK, tmp_path / "lava/bin/python"
+    assert lava_host.status().advice.startswith("Lava is not installed: run")
+    python.parent.mkdir(parents=True)
+    mark.write_text("being made\n")
+    half = "the environment for Lava is half made: run 'sltdeploy setup lava'; it is made anew"
+    assert lava_host.status().advice == half
+    mark.write_text(environment.COMPLETE)
+    python.symlink_to(tmp_path / "moved away")
+    with pytest.raises(MissingComponentError) as error:
+        lava_host.require()
+    assert "does not work any more (the Python that it was made with is gone)" in str(error.value)
+    assert str(tmp_path) not in str(error.value)
+    python.unlink()
+    script(python, BROKEN)
+    assert "does not work any more: run" in lava_host.status().advice
+    python310.unlink()
+    assert "does not work any more, and it needs Python 3.10" in lava_host.status().advice
+
+
+@pytest.mark.usefixtures("_real_version")
+def test_a_moved_interpreter_is_repaired(tmp_path: Path) -> None:
+    base = maker(tmp_path)
+    host = lava_host.setup(base)
+    host.python.unlink()
+    host.python.symlink_to(tmp_path / "moved away")
+    assert lava_host.find() is None
+    said: list[str] = []
+    assert lava_host.setup(base, said.append) == host
+    assert "does not work any more (it cannot be run): making it anew" in said[0]
+    assert lava_host.find() == host
+
+
+def test_setup_makes_nothing_where_lava_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named = script(tmp_path / "named", LAVA)
+    monkeypatch.setenv("SLTDEPLOY_LAVA_PYTHON", str(named))
+    said: list[str] = []
+    assert lava_host.setup(None, said.append).python == named
+    assert said == ["Lava is there already, nothing is made (SLTDEPLOY_LAVA_PYTHON)"]
+    assert not (tmp_path / "lava").exists()
+    script(named, BROKEN)
+    with pytest.raises(MissingComponentError, match="command not found"):
+        lava_host.setup()
+
+
+@pytest.mark.usefixtures("_real_version")
+def test_what_cannot_be_removed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lava_host.setup(maker(tmp_path))
+
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(CheckError, match="cannot be removed: Permission denied"):
+        lava_host.remove()
+
+
 @pytest.mark.usefixtures("_real_version")
 def test_a_failed_installation_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(CheckError, match=r"exit code 7: Collecting lava-nc \| no network"):
@@ -206,128 +253,3 @@ def test_setup_refuses_another_python(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no Python 3\.10"):
         lava_host.setup(script(tmp_path / "python", "#!/bin/sh\necho '[\"here\", [3, 12]]'\n"))
     assert not (tmp_path / "lava").exists()
-
-
-# --------------------------------------------------------------------------------------- running
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-def all_gone(pids: list[int]) -> bool:
-    """Whether none of the processes is left, soon."""
-    deadline = time.monotonic() + GONE_S
-    while any(map(alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not any(map(alive, pids))
-
-
-@pytest.fixture
-def pids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """File to which the fake packages write their process numbers."""
-    path = tmp_path / "pids"
-    monkeypatch.setenv("FAKE_LAVA_PIDS", str(path))
-    yield path
-    for pid in read_pids(path):
-        if alive(pid):
-            os.kill(pid, signal.SIGKILL)
-
-
-def read_pids(path: Path) -> list[int]:
-    """Process numbers written so far."""
-    return [int(n) for n in path.read_text().split()] if path.exists() else []
-
-
-def test_a_package_that_never_ends_is_stopped_with_its_children(pids: Path) -> None:
-    with pytest.raises(CheckError, match=r"time limit of 1\.5 s.*--timeout") as error:
-        run_network(HERE, FIXTURES / "endless", X, timeout_s=1.5)
-    assert "asleep" in str(error.value)
-    assert "\n" not in str(error.value)
-    # the package, a child that asks for nothing better, and one that ignores SIGTERM
-    assert len(read_pids(pids)) == 3
-    assert all_gone(read_pids(pids))
-
-
-def test_ctrl_c_leaves_no_process(pids: Path) -> None:
-    def interrupt(line: str) -> None:
-        if line == "asleep":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_network(HERE, FIXTURES / "endless", X, timeout_s=60, on_line=interrupt)
-    assert len(read_pids(pids)) == 3
-    assert all_gone(read_pids(pids))
-
-
-def test_when_we_are_killed_it_ends_too(pids: Path) -> None:
-    code = (
-        "import sys, numpy as np\nfrom pathlib import Path\n"
-        "from sltdeploy.lava_host.running import run_network\n"
-        f"run_network(Path(sys.executable), {str(FIXTURES / 'endless')!r}, "
-        "np.zeros((2, 3, 4)), timeout_s=60, on_line=lambda s: print(s, flush=True))\n"
-    )
-    with subprocess.Popen([str(HERE), "-c", code], stdout=subprocess.PIPE, text=True) as ours:
-        assert ours.stdout is not None
-        for line in ours.stdout:
-            if line == "asleep\n":
-                break
-        ours.kill()
-    assert len(read_pids(pids)) == 3
-    assert all_gone(read_pids(pids))
-
-
-def test_what_a_package_leaves_behind_is_ended(pids: Path) -> None:
-    sent = run_network(HERE, FIXTURES / "leaver", X)
-    assert sent["out"].shape == (2, 3, 1)
-    assert len(read_pids(pids)) == 2
-    assert all_gone(read_pids(pids))
-
-
-def test_a_crash_is_one_line_with_the_last_words() -> None:
-    with pytest.raises(CheckError, match=r"failed with exit code 1: .*ValueError: no spikes today"):
-        run_network(HERE, FIXTURES / "crash", X)
-
-
-def test_what_it_prints_comes_as_plain_lines() -> None:
-    lines: list[str] = []
-    with pytest.raises(CheckError) as error:
-        run_network(HERE, FIXTURES / "crash", X, on_line=lines.append)
-    assert lines[:2] == ["\ufffd\ufffd starting", "red"]
-    assert str(error.value).isprintable()
-
-
-@pytest.mark.parametrize("what", ["text", "array", "nothing", "shape", "pickle"])
-def test_garbage_is_no_result(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_LAVA_GARBAGE", what)
-    with pytest.raises(CheckError, match=r"result.*wrote"):
-        run_network(HERE, FIXTURES / "garbage", X)
-
-
-def test_the_package_gets_the_input_and_no_foreign_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "/somewhere/else")
-    monkeypatch.setenv("PYTHONHOME", "/nowhere")
-    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    lines: list[str] = []
-    sent = run_network(HERE, FIXTURES / "echo", x, on_line=lines.append)
-    np.testing.assert_array_equal(sent["out"], x)
-    assert lines == ["--as-sent --record"]
-    sent = run_network(HERE, FIXTURES / "echo", {"file": x, "a/b": x}, record=False)
-    np.testing.assert_array_equal(sent["file"], x)
-    assert set(sent) == {"file", "a/b"}
-
-
-def test_a_folder_without_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"has no network\.py"):
-        run_network(HERE, tmp_path, X)
-
-
-def test_last_words_are_the_last_three_lines() -> None:
-    assert processes.Finished(1, ("a", "b", "", "c", "d")).last_words == "b | c | d"
-    assert processes.Finished(1, ("", " ")).last_words == "it said nothing"

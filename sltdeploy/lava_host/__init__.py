@@ -11,4 +11,6 @@ from sltdeploy.lava_host.environment import setup as setup
 from sltdeploy.lava_host.environment import status as status
 from sltdeploy.lava_host.interpreters import LavaHost as LavaHost
 from sltdeploy.lava_host.interpreters import find_python310 as find_python310
+from sltdeploy.lava_host.running import Worker as Worker
+from sltdeploy.lava_host.running import close_shared as close_shared
 from sltdeploy.lava_host.running import run_package as run_package

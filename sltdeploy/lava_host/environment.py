@@ -72,7 +72,7 @@ def require(python: str | Path | None = None) -> LavaHost:
     """`find`, or `MissingComponentError` that says what to install."""
     found = find(python)
     if found is None:
-        raise MissingComponentError(_advice(find_python310()))
+        raise MissingComponentError(_advice(find_python310(), _trouble(environment())))
     return found
 
 
@@ -85,20 +85,24 @@ def status() -> Status:
     except MissingComponentError as error:
         host, advice = None, str(error)
     if host is None and not advice:
-        advice = _advice(python310)
+        advice = _advice(python310, _trouble(environment()))
     return Status(host, environment(), _is_complete(environment()), python310, advice)
 
 
 def setup(python: str | Path | None = None, on_line: OnLine | None = None) -> LavaHost:
-    """Make our environment with lava-nc 0.10.0, or leave it be where it works.
+    """Make our environment with lava-nc 0.10.0, or leave be what works.
 
-    ``python`` names the Python 3.10 to use; ``on_line`` gets each line of progress. Half an
-    environment, from a crash or a Ctrl-C, is made anew. Raises `InputError` where another thing
-    lies at its place, `MissingComponentError` without a Python 3.10, `CheckError` where the
-    installation fails; then nothing is left.
+    ``python`` names the Python 3.10 to use; without it nothing is made where `find` finds Lava.
+    ``on_line`` gets each line of progress. Half an environment, from a crash or a Ctrl-C, is made
+    anew, and so is one that does not work any more. Raises `InputError` where another thing lies
+    at its place, `MissingComponentError` without a Python 3.10, or where an interpreter is named
+    that lacks Lava, `CheckError` where the installation fails; then nothing is left.
     """
     folder = environment()
     say = on_line or _silent
+    if python is None and not folder.exists() and (host := find()) is not None:
+        say(f"Lava is there already, nothing is made ({host.origin})")
+        return host
     if _is_complete(folder):
         found = examine(_python_of(folder), "environment")
         if isinstance(found, LavaHost):
@@ -135,7 +139,10 @@ def remove() -> bool:
     if not folder.exists():
         return False
     _refuse_what_is_not_ours(folder)
-    shutil.rmtree(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise CheckError(f"{folder}: cannot be removed: {error.strerror or error}") from None
     return True
 
 
@@ -161,18 +168,31 @@ def _base(python: str | Path | None) -> Path:
         return Path(python)
     found = find_python310()
     if found is None:
-        raise MissingComponentError(_advice(None))
+        raise MissingComponentError(_advice(None, ""))
     return found
 
 
-def _advice(python310: Path | None) -> str:
+def _advice(python310: Path | None, trouble: str) -> str:
+    """What to do, without a path of this machine; reports quote it."""
+    state = trouble or "Lava is not installed"
     if python310 is not None:
-        return f"Lava is not installed: run '{SETUP}'; a Python 3.10 for it is there"
+        then = "it is made anew" if trouble else "a Python 3.10 for it is there"
+        return f"{state}: run '{SETUP}'; {then}"
     return (
-        "Lava is not installed, and it needs Python 3.10 with venv, which was not found on PATH, "
+        f"{state}, and it needs Python 3.10 with venv, which was not found on PATH, "
         "with pyenv or with uv: install one ('uv python install 3.10' or 'pyenv install 3.10'), "
         f"then run '{SETUP}'; or name one: '{SETUP} --python PATH'"
     )
+
+
+def _trouble(folder: Path) -> str:
+    """What is wrong with an environment of ours that has no Lava that works; empty without one."""
+    if not (folder / MARK).is_file():
+        return ""
+    if not _is_complete(folder):
+        return "the environment for Lava is half made"
+    gone = "" if _python_of(folder).exists() else " (the Python that it was made with is gone)"
+    return f"the environment for Lava does not work any more{gone}"
 
 
 def _is_complete(folder: Path) -> bool:

@@ -2,8 +2,8 @@
 
 Usage: ``python guard.py COMMAND...`` in a session of its own, with a pipe as stdin. When the
 other end of the pipe closes, even because its owner was killed, every process of the group ends:
-first SIGTERM, so that shared memory is given back, then SIGKILL. Standard library only, and no
-import from here: any Python 3 runs this file.
+first SIGTERM, so that shared memory is given back, then SIGKILL. The command gets what else its
+owner left open for it. Standard library only, and no import from here: any Python 3 runs this file.
 """
 
 import os
@@ -13,14 +13,14 @@ import sys
 import threading
 import time
 
-GRACE_S = 2.0
+GRACE_S = 1.0
 
 
 def main() -> int:
     """Run the command; return its exit code, or 128 + the signal that ended it."""
     # A handler, not SIG_IGN, which the command would inherit.
     signal.signal(signal.SIGTERM, stay)
-    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
+    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, close_fds=False)
     watcher = threading.Thread(target=end_when_alone, daemon=True)
     watcher.start()
     code = child.wait()

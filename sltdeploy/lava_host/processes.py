@@ -19,7 +19,7 @@ KEPT_LINES = 40
 SHOWN_LINES = 3
 POLL_S = 0.1
 END_S = 5.0  # the guard's own grace and some more
-LINE_LIMIT = 4096
+LINE_LIMIT = 1 << 15  # bytes; six for a character is the worst that JSON makes of our 4096
 UNSET = ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
 OnLine = Callable[[str], None]
@@ -37,6 +37,98 @@ class Finished:
         """Its last lines in one."""
         spoken = [line.strip() for line in self.lines if line.strip()]
         return " | ".join(spoken[-SHOWN_LINES:]) or "it said nothing"
+
+
+class Guarded:
+    """A command that runs, in a session of its own; all of it ends when this process does.
+
+    ``left_open`` are pipes of ours that it gets.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environment: Mapping[str, str] | None = None,
+        left_open: tuple[int, ...] = (),
+    ) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), *command],
+            cwd=cwd,
+            env=dict(environment if environment is not None else clean_environment()),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=left_open,
+            start_new_session=True,
+        )
+        self._said: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=_read, args=(self._process, self._said), daemon=True)
+        self._reader.start()
+        self._ended = False
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._process.poll()
+
+    def next_line(self) -> bytes | None:
+        """Next line that it prints, or None where there was none for a while."""
+        with contextlib.suppress(queue.Empty):
+            return self._said.get(timeout=POLL_S)
+        return None
+
+    def end(self, patience_s: float = 0.0) -> list[bytes]:
+        """End it and all that it started, after ``patience_s`` to end alone; return the last lines.
+
+        The guard first sends SIGTERM and then kills.
+        """
+        if self._ended:
+            return []
+        self._ended = True
+        assert self._process.stdin is not None
+        try:
+            if patience_s:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience_s)
+            self._process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_S)
+        finally:
+            # of a group that is gone macOS says PermissionError
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._reader.join(END_S)
+        rest: list[bytes] = []
+        while not self._said.empty():
+            rest.append(self._said.get())
+        return rest
+
+
+class Lines:
+    """The last lines that were printed; each is handed on as it comes."""
+
+    def __init__(self, on_line: OnLine | None) -> None:
+        self._on_line = on_line
+        self._kept: deque[str] = deque(maxlen=KEPT_LINES)
+
+    def add(self, text: str) -> None:
+        """Keep one line."""
+        line = printable(text)
+        self._kept.append(line)
+        if self._on_line is not None:
+            self._on_line(line)
+
+    @property
+    def any(self) -> bool:
+        """Whether there was one."""
+        return bool(self._kept)
+
+    def finished(self, code: int | None) -> Finished:
+        """How the command ended that printed them."""
+        return Finished(code, tuple(self._kept))
 
 
 def clean_environment() -> dict[str, str]:
@@ -59,83 +151,36 @@ def run(
     exception here, and when this process dies, however it dies.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(GUARD), *command],
-        cwd=cwd,
-        env=dict(environment if environment is not None else clean_environment()),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    said: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    reader = threading.Thread(target=_read, args=(process, said), daemon=True)
-    reader.start()
-    kept: deque[str] = deque(maxlen=KEPT_LINES)
+    guarded = Guarded(command, cwd=cwd, environment=environment)
+    lines, stopped, rest = Lines(on_line), False, list[bytes]()
     try:
-        in_time = _follow(process, said, kept, on_line, deadline)
+        while guarded.code is None and not stopped:
+            line = guarded.next_line()
+            if line is not None:
+                lines.add(decoded(line))
+            stopped = deadline is not None and time.monotonic() >= deadline
     finally:
-        _end(process)
-        reader.join(END_S)
-    if not in_time:  # what it says from here on is only that it is ended
-        return Finished(None, tuple(kept))
-    while not said.empty():
-        _keep(said.get(), kept, on_line)
-    return Finished(process.returncode, tuple(kept))
+        rest = guarded.end()
+    if stopped:  # what it says from here on is only that it is ended
+        return lines.finished(None)
+    for line in rest:
+        lines.add(decoded(line))
+    return lines.finished(guarded.code)
 
 
-def _follow(
-    process: subprocess.Popen[bytes],
-    said: "queue.SimpleQueue[str | None]",
-    kept: deque[str],
-    on_line: OnLine | None,
-    deadline: float | None,
-) -> bool:
-    """Hand on lines until the command ends; False where the deadline came first."""
-    while process.poll() is None:
-        if deadline is not None and time.monotonic() >= deadline:
-            return False
-        try:
-            line = said.get(timeout=POLL_S)
-        except queue.Empty:
-            continue
-        if line is None:  # all ends of its output are closed: it is about to end
-            said = queue.SimpleQueue()
-            continue
-        _keep(line, kept, on_line)
-    return True
+def decoded(raw: bytes) -> str:
+    """Text of what was printed."""
+    return raw.decode("utf8", "replace")
 
 
-def _keep(line: str | None, kept: deque[str], on_line: OnLine | None) -> None:
-    if line is not None:
-        kept.append(line)
-        if on_line is not None:
-            on_line(line)
+def printable(text: str) -> str:
+    """Text without escape sequences or control characters."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).rstrip()
+    return "".join(c if c.isprintable() or c == "\t" else "?" for c in plain)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let the guard end its group, then make sure."""
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_S)
-    finally:
-        # of a group that is gone macOS says PermissionError
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _read(process: subprocess.Popen[bytes], said: "queue.SimpleQueue[str | None]") -> None:
+def _read(process: subprocess.Popen[bytes], said: "queue.SimpleQueue[bytes]") -> None:
     assert process.stdout is not None
     with process.stdout as pipe:
         for raw in iter(lambda: pipe.readline(LINE_LIMIT), b""):
-            said.put(_printable(raw))
-    said.put(None)
-
-
-def _printable(raw: bytes) -> str:
-    """Text without escape sequences or control characters."""
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw.decode("utf8", "replace")).rstrip()
-    return "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+            said.put(raw)

@@ -1,6 +1,6 @@
 """Runs a Lava artifact in Lava, in a process of its own, a whole sequence at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import final
 
 from sltdeploy.errors import InputError
@@ -12,15 +12,26 @@ from sltdeploy.runtime.runner import Runner, RunResult
 
 @final
 class LavaRunner(Runner):
-    """A Lava network starts from its first state in each `run`; it cannot be stepped from here."""
+    """A Lava network starts from its first state in each `run`; it cannot be stepped from here.
 
-    def __init__(self, manifest: Manifest, *, timeout_s: float | None = None) -> None:
+    All runs of this process share one interpreter, see `sltdeploy.lava_host.Worker`; ``on_line``
+    gets each line that Lava prints, "step k of n" among them.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        timeout_s: float | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__(manifest)
         self._timeout_s = timeout_s
+        self._on_line = on_line
 
     @property
     def latency_steps(self) -> int:
-        """Steps by which the network's last output lags the reference: one a hop."""
+        """Steps by which the network's last output lags the reference, see docs/loihi.md."""
         return self.manifest.latency_steps
 
     def step(self, x: Array | Mapping[str, Array]) -> dict[str, Array]:
@@ -30,21 +41,37 @@ class LavaRunner(Runner):
             "artifact with engine='fast' to step it"
         )
 
-    def run(self, x: Array | Mapping[str, Array], *, record: bool = False) -> RunResult:
+    def run(
+        self,
+        x: Array | Mapping[str, Array],
+        *,
+        record: bool = False,
+        potentials: bool = False,
+    ) -> RunResult:
         """Feed a sequence; see `Runner.run`.
 
-        Raises `MissingComponentError` where no interpreter has Lava, `CheckError` where Lava
-        fails or takes too long.
+        Delay lines that lie in the synapses leave no record. With ``potentials`` the records also
+        hold, as NAME.v, the membrane of each neuron after each step. Raises
+        `MissingComponentError` where no interpreter has Lava, `CheckError` where Lava fails or
+        takes too long.
         """
         from sltdeploy import lava_host
 
         fed = conform(self.manifest.inputs, x, ("T", "B"))
-        sent = lava_host.run_package(self.folder, fed, timeout_s=self._timeout_s, record=record)
+        sent = lava_host.run_package(
+            self.folder,
+            fed,
+            timeout_s=self._timeout_s,
+            record=record,
+            potentials=potentials,
+            on_line=self._on_line,
+        )
         outputs = {o.name: self.in_float_units(o.name, sent[o.name]) for o in self.manifest.outputs}
-        return RunResult(outputs, {**fed, **sent} if record else {})
+        membranes = {n: values for n, values in sent.items() if n not in self.manifest.shapes}
+        return RunResult(outputs, {**fed, **sent} if record else membranes)
 
     def reset(self, batch: int | None = None) -> None:
         """Nothing to do: each run starts from the first state."""
 
     def close(self) -> None:
-        """Nothing is held: each run ends its process."""
+        """Nothing is held: the interpreter is shared, and ends with this process."""

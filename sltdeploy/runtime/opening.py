@@ -1,6 +1,6 @@
 """From a folder to a runner: which engine runs which artifact."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,16 +29,18 @@ def open_artifact(
     verify: bool = True,
     threads: int = 1,
     timeout_s: float | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> Runner:
     """Open the artifact in ``folder``, a path or what export returned.
 
     Nothing of it is imported but by engine "lava".
 
-    ``engine`` "fast" (the default) is ONNX Runtime for an ONNX artifact and the numpy reference
-    for the others: on what the NIR file means, or on the program that a Lava artifact carries.
-    "lava" runs a Lava artifact in Lava, each run within ``timeout_s`` seconds. With ``verify``
-    every file is compared with its hash first. ``threads`` is what one step of ONNX Runtime may
-    use.
+    ``engine`` "fast" (the default) is ONNX Runtime for an ONNX artifact,
+    `sltdeploy.integer_simulation` for a Lava artifact in integers, and the numpy reference for the
+    others: on what the NIR file means, or on the program that a Lava artifact carries. "lava" runs
+    a Lava artifact in Lava, each run within ``timeout_s`` seconds. ``on_line`` gets "step k of n"
+    now and then in a run, and whatever else Lava prints. With ``verify`` every file is compared
+    with its hash first. ``threads`` is what one step of ONNX Runtime may use.
 
     Raises `InputError` for a folder that is no artifact, a file that is missing or was changed,
     an unknown engine; `MissingComponentError` where the engine is not installed.
@@ -60,8 +62,8 @@ def open_artifact(
         )
     files = read_files(manifest, verify=verify)
     if chosen == "lava":
-        return LavaRunner(manifest, timeout_s=timeout_s)
-    return StepRunner(manifest, _engine(manifest, files, threads))
+        return LavaRunner(manifest, timeout_s=timeout_s, on_line=on_line)
+    return StepRunner(manifest, _engine(manifest, files, threads), on_line=on_line)
 
 
 def _engine(manifest: Manifest, files: Mapping[str, bytes], threads: int) -> Engine:
@@ -72,7 +74,11 @@ def _engine(manifest: Manifest, files: Mapping[str, bytes], threads: int) -> Eng
                 f"{manifest.folder}: the model '{name}' is none of the files: {EXPORT_AGAIN}"
             )
         return OnnxEngine(manifest, files[name], threads=threads)
-    from sltdeploy.runtime.program_engine import ProgramEngine, read_network, read_program
+    from sltdeploy.runtime import program_engine
 
-    whole = read_network(manifest) if manifest.exporter == "nir" else read_program(manifest, files)
-    return ProgramEngine(whole)
+    if manifest.exporter == "nir":
+        return program_engine.ProgramEngine(program_engine.read_network(manifest))
+    program = program_engine.read_program(manifest, files)
+    if program.numbers == "loihi":
+        return program_engine.IntegerEngine(program)
+    return program_engine.ProgramEngine(program)

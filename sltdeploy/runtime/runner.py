@@ -1,11 +1,11 @@
 """Running an artifact: what every runner offers, and the one that goes step by step."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, final
+from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
 
@@ -43,6 +43,24 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Give up what is held."""
+        ...
+
+
+@runtime_checkable
+class SequenceEngine(Engine, Protocol):
+    """An engine that takes many steps faster at once than one by one."""
+
+    def advance_all(
+        self,
+        fed: Mapping[str, Array],
+        *,
+        record: bool,
+        on_share: Callable[[float], None] | None = None,
+    ) -> dict[str, Array]:
+        """As `advance` for each step of ``fed`` in turn, all (T, B, *shape).
+
+        ``on_share`` gets the share that is done, now and then.
+        """
         ...
 
 
@@ -104,17 +122,29 @@ class Runner(ABC):
         self.close()
 
     def in_float_units(self, name: str, values: Array) -> Array:
-        """Values of output ``name`` as the float program would have them."""
-        unit = next(o.unit for o in self.manifest.outputs if o.name == name)
-        return values if unit is None else (values / unit).astype(np.float32)
+        """Values of output ``name`` as the float program would have them; spikes are spikes."""
+        output = next(o for o in self.manifest.outputs if o.name == name)
+        if output.spiking or output.unit is None:
+            return values
+        return (values / output.unit).astype(np.float32)
 
 
 @final
 class StepRunner(Runner):
-    """Steps an `Engine`: checks what goes in, keeps the batch size, collects what comes out."""
+    """Steps an `Engine`: checks what goes in, keeps the batch size, collects what comes out.
 
-    def __init__(self, manifest: Manifest, engine: Engine) -> None:
+    ``on_line`` gets "step k of n" now and then in a `run`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        *,
+        on_line: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__(manifest)
+        self._say = on_line or _silent
         self._engine: Engine | None = engine
         self._batch: int | None = None
 
@@ -144,12 +174,10 @@ class StepRunner(Runner):
         fed = conform(self.manifest.inputs, x, ("T", "B"))
         steps, batch = next(iter(fed.values())).shape[:2]
         self._begin(engine, batch)
-        rows = [
-            engine.advance({name: values[t] for name, values in fed.items()}, record=record)
-            for t in range(steps)
-        ]
-        sent = {n: np.stack([row[n] for row in rows]) for n in rows[0]} if rows else {}
-        sent = sent or self._nothing(batch)
+        if steps or isinstance(engine, SequenceEngine):
+            sent = _through(engine, fed, steps, record=record, say=self._say)
+        else:
+            sent = self._nothing(batch)
         outputs = {o.name: self.in_float_units(o.name, sent[o.name]) for o in self.manifest.outputs}
         return RunResult(outputs, {**fed, **sent} if record else {})
 
@@ -186,3 +214,28 @@ class StepRunner(Runner):
             for name, shape in self.manifest.shapes.items()
             if name not in inputs
         }
+
+
+def _through(
+    engine: Engine,
+    fed: Mapping[str, Array],
+    steps: int,
+    *,
+    record: bool,
+    say: Callable[[str], None],
+) -> dict[str, Array]:
+    if isinstance(engine, SequenceEngine):
+
+        def on_share(done: float) -> None:
+            say(f"step {round(done * steps)} of {steps}")
+
+        return engine.advance_all(fed, record=record, on_share=on_share)
+    rows: list[dict[str, Array]] = []
+    for t in range(steps):
+        rows.append(engine.advance({n: values[t] for n, values in fed.items()}, record=record))
+        say(f"step {t + 1} of {steps}")
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
