@@ -14,6 +14,7 @@ through a weight of 0 (pruned, or quantised to 0) costs nothing.
   into a relay or a delay, where no neuron is, it is no synaptic operation.
 - A recurrent projection sees what left its source in the step before.
 - Biases are no synaptic operations: they are part of the neuron update.
+- Placed on cores, a spike is one message to each distinct core on which it meets a synapse.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,19 +24,24 @@ import numpy as np
 from sltdeploy.anatomy import describe, fan_out, forwarded, neuron_kind
 from sltdeploy.arithmetic import apply_op
 from sltdeploy.counts import Counts as Counts
+from sltdeploy.counts import MessageCount as MessageCount
 from sltdeploy.counts import Operation as Operation
 from sltdeploy.counts import PopulationCount as PopulationCount
 from sltdeploy.counts import ProjectionCount as ProjectionCount
 from sltdeploy.errors import raise_all
 from sltdeploy.ops import Array, Conv, Linear, Op, Pool, Scale, Shape
 from sltdeploy.program import Population, Program, Projection, op_shapes
+from sltdeploy.resources import Fit, Reach
 from sltdeploy.resting import at_rest
 from sltdeploy.rules import DelayLine, LoihiNeuron, Neuron, Relay
 from sltdeploy.trace import Trace
 
 
-def count(program: Program, trace: Trace) -> Counts:
+def count(program: Program, trace: Trace, fit: Fit | None = None) -> Counts:
     """Count what ``program`` did in ``trace``; see the module's docstring for the method.
+
+    With ``fit``, where `sltdeploy.mapping.fit` places this program, messages between cores are
+    counted as well.
 
     Returns exact integers per sample. Raises `InputError` where the trace belongs to another
     program or holds no step or no sample.
@@ -53,6 +59,7 @@ def count(program: Program, trace: Trace) -> Counts:
             for c in _projection(program, p, _entered(p, trace.records[p.source], rest))
         ),
         populations=tuple(_population(p, trace.records[p.name]) for p in program.populations),
+        messages=tuple(_messages(r, trace) for r in (fit.reaches if fit is not None else ())),
     )
 
 
@@ -79,6 +86,13 @@ def _population(population: Population, record: Array) -> PopulationCount:
         silent=int((sent.sum(axis=0) == 0).sum()),
         rate=float(events.sum() / (population.size * steps * samples)),
     )
+
+
+def _messages(reach: Reach, trace: Trace) -> MessageCount:
+    """``sum_j e[j] C[j]``, with e[j] the events of neuron j and C[j] the cores it sends to."""
+    sent = np.count_nonzero(trace.records[reach.source], axis=0).astype(np.int64)
+    messages = sent.reshape(len(sent), -1) @ reach.cores.ravel()
+    return MessageCount(reach.source, reach.target, int(reach.cores.max(initial=0)), messages)
 
 
 def _entered(projection: Projection, record: Array, rest: Mapping[str, Array]) -> Array:

@@ -68,8 +68,28 @@ class PopulationCount:
 
 
 @dataclass(frozen=True, eq=False)
+class MessageCount:
+    """Messages of the spikes of ``source`` to the cores of ``target``, one to each; per sample.
+
+    ``cores`` is the most that any neuron sends to. A graded value is a message as well.
+    """
+
+    source: str
+    target: str
+    cores: int
+    messages: Array  # (B,) int64
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types; the array over samples as mean, SD, percentiles and exact total."""
+        return _plain(self)
+
+
+@dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of one run of a program: T ``steps``, B ``samples``, ``dt`` in seconds."""
+    """Counts of one run of a program: T ``steps``, B ``samples``, ``dt`` in seconds.
+
+    ``messages`` is empty where the program was not placed on cores.
+    """
 
     steps: int
     samples: int
@@ -77,6 +97,7 @@ class Counts:
     numbers: Numbers
     projections: tuple[ProjectionCount, ...]
     populations: tuple[PopulationCount, ...]
+    messages: tuple[MessageCount, ...] = ()
 
     @property
     def ac(self) -> Array:
@@ -148,6 +169,11 @@ class Counts:
         """Spikes per sample, those of spiking inputs included, (B,) int64."""
         return self._total(p.spikes for p in self.populations)
 
+    @property
+    def sent(self) -> Array:
+        """Messages to cores per sample, (B,) int64; 0 where nothing was placed."""
+        return self._total(m.messages for m in self.messages)
+
     def to_json(self) -> dict[str, Any]:
         """Plain types for `json.dumps`; arrays over samples as `summary`."""
         totals = ("ac", "mac", "synops", "synops_unpruned", "synops_dense", "spikes", "updates")
@@ -160,6 +186,7 @@ class Counts:
             "totals": {n: _plain_value(getattr(self, n)) for n in totals + sizes},
             "projections": [p.to_json() for p in self.projections],
             "populations": [p.to_json() for p in self.populations],
+            "messages": [m.to_json() for m in self.messages],
         }
 
     def _total(self, parts: Iterable[Array]) -> Array:

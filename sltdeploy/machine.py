@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 Grade: TypeAlias = Literal["measured", "simulated", "derived", "unstated"]
 Pricing: TypeAlias = Literal["events", "dense"]
+Placing: TypeAlias = Literal["nengo-loihi", "lava-2022", "lava-2024"]
 
 EVENTS: Mapping[str, str] = {  # what a cost can price: its dimension
     "synop": "J",  # one spike through one synapse: an accumulation
@@ -24,14 +25,16 @@ UNITS: Mapping[str, tuple[str, float]] = {
     "uW": ("W", 1e-6),
 }
 LIMITS: Mapping[str, str] = {  # what can be limited: its unit
-    "cores": "cores",
+    "cores": "cores",  # of a chip
+    "chips": "chips",  # that stand together; 1 where nothing is said
     "neurons_per_core": "neurons",
     "axons_in_per_core": "axons",
-    "synapse_bits_per_core": "bits",
+    "axons_out_per_core": "axons",
     "synapse_words_per_core": "64-bit words",
     "weight_bits": "bits",
     "index_bits": "bits",  # beside each weight of a linear layer
     "weight_exponent": "in magnitude",
+    "delay_steps": "steps",  # that a synapse can wait
     "decay_bits": "bits",
     "threshold_bits": "bits",
     "bias_bits": "bits, sign included",
@@ -125,7 +128,8 @@ class Target:
     resets: tuple[str, ...]
     comparisons: tuple[str, ...]
     simulated: tuple[str, ...] = ()  # number formats that its simulator runs and it does not
-    feed_forward: bool = False  # whether what its exporter writes has no loops
+    placement: Placing | None = None  # by whose rules layers are cut into cores
+    hops_take_steps: bool = False  # whether a spike arrives a step later, as between cores
     limits: Mapping[str, Limit] = field(default_factory=dict[str, Limit])
     costs: tuple[Cost, ...] = ()
     anchors: tuple[Anchor, ...] = ()

@@ -22,13 +22,12 @@ from sltdeploy.estimate import Status as Status
 from sltdeploy.estimate import Term as Term
 from sltdeploy.machine import Cost, Range, Target
 from sltdeploy.ops import Array
-from sltdeploy.resources import Fit
 from sltdeploy.target import load
 
 # Not every target prices these apart: where it is silent, they are part of another price.
 OPTIONAL = ("spike", "memory_access")
 UNMAPPED = "one destination core for each population that a spike goes to: not mapped"
-MAPPED = "nominal: every predicted core of each population that a spike goes to; low: one of them"
+MAPPED = "each spike to every core on which the predicted placement has a synapse for it"
 INACTIVE = "low: every neuron inactive"
 ZEROS = "the runtime multiplies zeros: pruning saves no energy here"
 MEASURE = (
@@ -45,7 +44,6 @@ class _Work:
     event: str
     counts: Array
     unit: str
-    fewest: Array | None = None  # lower end, where the number itself is not known
     note: str = ""
 
 
@@ -55,7 +53,6 @@ def energy(
     rate_hz: float,
     *,
     latency_s: float | None = None,
-    fit: Fit | None = None,
 ) -> Estimate:
     """Estimate the energy of one inference of ``counts.steps`` steps on ``target``.
 
@@ -65,7 +62,8 @@ def energy(
     Parameters
     ----------
     counts
-        What the program did, `sltdeploy.counting.count`.
+        What the program did, `sltdeploy.counting.count`; with messages, if it was given the
+        placement.
     target
         The machine and its prices: a name, the path of a TOML, or `sltdeploy.target.load`'s.
     rate_hz
@@ -73,8 +71,6 @@ def energy(
     latency_s
         Time of one inference measured on the device, in s; makes a dense target's estimate
         active power * latency + static power * rest of the period.
-    fit
-        Predicted cores, `sltdeploy.mapping.fit`: to how many cores a spike is sent.
 
     Raises
     ------
@@ -83,7 +79,7 @@ def energy(
     """
     raise_all(_problems(rate_hz, latency_s))
     machine = target if isinstance(target, Target) else load(target)
-    works = list(_works(counts, machine, rate_hz, latency_s, fit))
+    works = list(_works(counts, machine, rate_hz, latency_s))
     priced = [_term(work, machine, counts.numbers) for work in works]
     # An event that never happens needs no price.
     terms = tuple(t for t in priced if t.energy is not None or t.count)
@@ -132,13 +128,13 @@ def _problems(rate_hz: float, latency_s: float | None) -> Iterator[str]:
 
 
 def _works(
-    counts: Counts, target: Target, rate_hz: float, latency_s: float | None, fit: Fit | None
+    counts: Counts, target: Target, rate_hz: float, latency_s: float | None
 ) -> Iterator[_Work]:
     one = np.ones(counts.samples)
     # s/inference = 1 / (inferences/s)
     period = 1 / rate_hz
     if target.pricing == "events":
-        yield from _events(counts, fit)
+        yield from _events(counts)
     elif latency_s is not None and target.cost("active_power", counts.numbers):
         yield _Work("active power", "active_power", latency_s * one, "s")
         period -= latency_s
@@ -153,21 +149,20 @@ def _works(
     yield _Work("static power", "static_power", period * one, "s")
 
 
-def _events(counts: Counts, fit: Fit | None) -> Iterator[_Work]:
+def _events(counts: Counts) -> Iterator[_Work]:
     one = np.ones(counts.samples)
     fired = sum((p.spikes for p in counts.populations if p.updates), np.zeros(counts.samples))
     yield _Work("synaptic operations (AC)", "synop", counts.ac, "accumulations")
     yield _Work("synaptic operations (MAC)", "mac", counts.mac, "multiply-accumulates")
     yield _Work("neuron updates", "neuron_update", counts.updates * one, "updates")
     yield _Work("spikes of neurons", "spike", fired, "spikes")
-    sent, fewest = np.zeros(counts.samples), np.zeros(counts.samples)
-    events = {p.name: p.events for p in counts.populations}
-    for source, goal in dict.fromkeys((p.source, p.target) for p in counts.projections):
-        fewest += events[source]
-        # messages = spikes * destination cores
-        sent += events[source] * (1 if fit is None else fit.cores.get(goal, 1))
-    note = UNMAPPED if fit is None else MAPPED
-    yield _Work("messages", "message", sent, "messages", fewest, note)
+    if counts.messages:
+        yield _Work("messages", "message", counts.sent, "messages", MAPPED)
+    else:
+        events = {p.name: p.events for p in counts.populations}
+        pairs = dict.fromkeys((p.source, p.target) for p in counts.projections)
+        sent = sum((events[source] for source, _ in pairs), np.zeros(counts.samples))
+        yield _Work("messages", "message", sent, "messages", UNMAPPED)
     # One weight is read for each operation, one state is read and written in each update.
     accesses = counts.synops + 2 * counts.updates
     note = "a weight for each operation, a state read and written for each update"
@@ -185,8 +180,6 @@ def _term(work: _Work, target: Target, numbers: str) -> Term:
         return Term(work.name, work.event, count, work.unit, None, None, reason=reason)
     # J/inference = events/inference * J/event (or s/inference * W)
     found = _price(cost, target, numbers) * count
-    if work.fewest is not None:
-        found = replace(found, low=cost.range.low * float(work.fewest.mean()))
     inactive = work.event == "neuron_update" and target.cost("neuron_update_inactive", numbers)
     notes = (note, INACTIVE if inactive else "", cost.note)
     note = "; ".join(n for n in notes if n)

@@ -1,10 +1,12 @@
-"""What a program needs of a machine: cores and memory, layer by layer."""
+"""What a program needs of a machine: cores and memory, layer by layer and core by core."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from math import ceil
 from typing import Any, Literal, TypeAlias
 
 from sltdeploy.machine import cited
+from sltdeploy.ops import Array
 
 Kind: TypeAlias = Literal["wall", "budget"]
 
@@ -38,22 +40,55 @@ class Resource:
 
 
 @dataclass(frozen=True)
+class CoreUse:
+    """What lies on one core; synapse memory in words of 64 bits."""
+
+    neurons: int
+    synapse_words: int
+    axons_in: int
+    axons_out: int
+
+
+CORE_USES = tuple(CoreUse.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
 class LayerFit:
-    """Predicted cores of one population, and what the fullest of them holds."""
+    """Predicted cores of one population, in the order of its neurons."""
 
     name: str
     neurons: int
-    cores: int
-    neurons_per_core: int
-    synapse_bits_per_core: int
     cut: str  # how it is cut, e.g. "tiles of 24 x 32 x 4"
+    used: tuple[CoreUse, ...]
+
+    @property
+    def cores(self) -> int:
+        """Number of cores."""
+        return len(self.used)
+
+    @property
+    def fullest(self) -> CoreUse:
+        """The most of each resource that any of the cores holds."""
+        return CoreUse(*(max(getattr(u, name) for u in self.used) for name in CORE_USES))
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """To how many cores of ``target`` one spike of each neuron of ``source`` goes."""
+
+    source: str
+    target: str
+    cores: Array  # int64, shape of the source
 
 
 @dataclass(frozen=True)
 class Fit:
     """A prediction, not a compiler's answer: ``basis`` says what it rests on.
 
-    ``unchecked`` lists what was not looked at; ``cores`` is None for a machine without cores.
+    ``unchecked`` lists what was not looked at. ``limits`` are what one core holds at most, by
+    the fields of `CoreUse`; ``chip`` is the number of cores of a chip, None where a machine has
+    none; below ``lower_bound`` cores no cut of the network can come. ``reaches`` say to how many
+    cores each spike is sent.
     """
 
     target: str
@@ -62,11 +97,20 @@ class Fit:
     resources: tuple[Resource, ...]
     unchecked: tuple[str, ...]
     basis: str
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    chip: int | None = None
+    lower_bound: int | None = None
+    reaches: tuple[Reach, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def cores(self) -> Mapping[str, int]:
         """Predicted cores by population."""
         return {layer.name: layer.cores for layer in self.layers}
+
+    @property
+    def chips(self) -> int | None:
+        """Chips that have so many cores; None for a machine without cores."""
+        return None if self.chip is None else ceil(sum(self.cores.values()) / self.chip)
 
     @property
     def exceeded(self) -> tuple[Resource, ...]:
@@ -86,11 +130,24 @@ class Fit:
     def to_json(self) -> dict[str, Any]:
         """Plain types for `json.dumps`."""
         worst = self.worst
-        resources = [{**asdict(r), "share": r.share} for r in self.resources]
         return {
-            **asdict(self),
-            "resources": resources,
+            "target": self.target,
+            "title": self.title,
+            "layers": [dict(_layer(layer)) for layer in self.layers],
+            "resources": [{**asdict(r), "share": r.share} for r in self.resources],
+            "unchecked": self.unchecked,
+            "basis": self.basis,
+            "limits_per_core": dict(self.limits),
             "cores": sum(self.cores.values()),
+            "lower_bound": self.lower_bound,
+            "chips": self.chips,
             "fits": self.fits,
             "worst": None if worst is None else worst.name,
         }
+
+
+def _layer(layer: LayerFit) -> Iterator[tuple[str, Any]]:
+    yield from {"name": layer.name, "neurons": layer.neurons, "cores": layer.cores}.items()
+    yield "cut", layer.cut
+    yield "fullest_core", asdict(layer.fullest)
+    yield "by_core", {name: [getattr(use, name) for use in layer.used] for name in CORE_USES}

@@ -20,6 +20,7 @@ from sltdeploy.machine import Anchor as Anchor
 from sltdeploy.machine import Cost as Cost
 from sltdeploy.machine import Grade as Grade
 from sltdeploy.machine import Limit as Limit
+from sltdeploy.machine import Placing as Placing
 from sltdeploy.machine import Pricing as Pricing
 from sltdeploy.machine import Range as Range
 from sltdeploy.machine import Target as Target
@@ -103,11 +104,13 @@ TARGET: Mapping[str, Check] = {
     "comparisons": _some_of(get_args(Comparison)),
 }
 LISTS = ("numbers", "simulated", "ops", "neurons", "inputs", "resets", "comparisons")
+PLACING = ("cores", "weight_bits")  # limits without which nothing is cut into cores
 NOTE: Mapping[str, Check] = {"note": _text}
 OPTIONAL: Mapping[str, Check] = {
     "exporter": _text,
     "simulated": NUMBERS,
-    "feed_forward": _flag,
+    "placement": _one_of(get_args(Placing)),
+    "hops_take_steps": _flag,
     "refuses": _text,
     "notes": _texts,
     "unpriced": _named_texts,
@@ -167,7 +170,8 @@ def parse(path: Path) -> Target:
         costs=tuple(_cost(**c) for c in raw.get("costs", [])),
         anchors=tuple(Anchor(**a) for a in raw.get("anchors", [])),
         unpriced=raw.get("unpriced", {}),
-        feed_forward=raw.get("feed_forward", False),
+        placement=raw.get("placement"),
+        hops_take_steps=raw.get("hops_take_steps", False),
         refuses=raw.get("refuses"),
         notes=tuple(raw.get("notes", ())),
     )
@@ -190,6 +194,9 @@ def _problems(raw: Table) -> Iterator[str]:
     for event in raw.get("unpriced", {}):
         if event not in EVENTS:
             yield f"unpriced: {event} is unknown, must be one of {', '.join(EVENTS)}"
+    if "placement" in raw:
+        missing = [name for name in PLACING if name not in raw.get("limits", {})]
+        yield from (f"limits.{name} is missing, placement needs it" for name in missing)
     for name, table in raw.get("limits", {}).items():
         if name not in LIMITS:
             yield f"limits.{name}: unknown limit, must be one of {', '.join(LIMITS)}"

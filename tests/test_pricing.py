@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sltdeploy.counts import Counts, PopulationCount, ProjectionCount
+from sltdeploy.counts import Counts, MessageCount, PopulationCount, ProjectionCount
 from sltdeploy.errors import InputError
 from sltdeploy.estimate import Estimate, Term
 from sltdeploy.machine import Range, Target
 from sltdeploy.pricing import MEASURE, ZEROS, energy
-from sltdeploy.resources import Fit, LayerFit
 from sltdeploy.target import load
 
 PJ, NJ = 1e-12, 1e-9
@@ -217,17 +216,19 @@ def test_static_power_falls_with_the_rate() -> None:
 
 
 def test_a_spike_is_sent_to_every_core_that_listens() -> None:
-    """With a fit, up to every core of the target; without one, one core for each."""
-    layer = LayerFit("out", 3, 3, 1, 64, "equal chunks")
-    fit = Fit("loihi1", "", (layer,), (), (), "")
-    mapped = terms(energy(COUNTS, load("loihi1"), 10.0, fit=fit))["message"]
-    assert mapped.count == 12
-    assert joules(mapped) == pytest.approx((6.8 * PJ, 12 * 111 * PJ, 12 * 144.6 * PJ))
+    """Counted messages are taken as they are; without them, one for each population."""
+    sent = MessageCount("in", "out", 3, per_sample(9, 15))
+    aside = MessageCount("in", "aside", 1, per_sample(3, 5))
+    placed = replace(COUNTS, messages=(sent, aside))
+    mapped = terms(energy(placed, load("loihi1"), 10.0))["message"]
+    assert mapped.count == 16
+    assert joules(mapped) == pytest.approx((16 * 1.7 * PJ, 16 * 111 * PJ, 16 * 144.6 * PJ))
+    assert "predicted placement" in mapped.note
     other = replace(SYNAPSES, target="aside", name="in -> aside")
     branched = replace(COUNTS, projections=(SYNAPSES, SYNAPSES, other))
-    sent = terms(energy(branched, load("loihi1"), 10.0))["message"]
-    assert sent.count == 8  # two populations listen, one by two projections
-    assert "not mapped" in sent.note
+    unmapped = terms(energy(branched, load("loihi1"), 10.0))["message"]
+    assert unmapped.count == 8  # two populations listen, one by two projections
+    assert "not mapped" in unmapped.note
 
 
 def test_no_spikes_no_dynamic_synapse_energy() -> None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from sltdeploy.errors import InputError, MissingComponentError
 from sltdeploy.report import plots, units
-from sltdeploy.report.view import EnergySection, Part, ReportData, Span, Tone, Value
+from sltdeploy.report.core_plot import CoreRow, Strip, cores
+from sltdeploy.report.view import (
+    EnergySection,
+    FitSection,
+    Part,
+    PlacedRow,
+    ReportData,
+    Span,
+    Tone,
+    Value,
+)
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -139,8 +149,13 @@ FILTERS: Mapping[str, Any] = {
 }
 
 
-def _pictures(data: ReportData) -> Mapping[str, Picture | None]:
-    return {"ranges": _ranges(data), "rounds": _rounds(data), "layers": _layers(data)}
+def _pictures(data: ReportData) -> Mapping[str, Any]:
+    return {
+        "ranges": _ranges(data),
+        "rounds": _rounds(data),
+        "layers": _layers(data),
+        "cores": {f.target: _cores(f) for f in data.fits},
+    }
 
 
 def _ranges(data: ReportData) -> Picture | None:
@@ -180,6 +195,27 @@ def _layers(data: ReportData) -> Picture | None:
         for row in data.counts.layers
     ]
     return _picture(plots.layers(rows, WIDE), plots.layers(rows, NARROW))
+
+
+def _cores(fit: FitSection) -> Picture | None:
+    """How full each core is, of what a target with cores limits."""
+    known = {k: c.limit.number for k, c in enumerate(fit.per_core) if c.limit is not None}
+    if not known or not 0 < len(fit.layers) <= PICTURED:
+        return None
+    names = [fit.per_core[k].resource for k in known]
+    strips = [tuple(_strip(row, k, limit) for k, limit in known.items()) for row in fit.layers]
+    wide = [CoreRow(_with_cores(p), s) for p, s in zip(fit.layers, strips, strict=True)]
+    narrow = [CoreRow(p.name, s) for p, s in zip(fit.layers, strips, strict=True)]
+    return _picture(cores(names, wide, WIDE, fit.target), cores(names, narrow, NARROW, fit.target))
+
+
+def _with_cores(row: PlacedRow) -> str:
+    number = int(row.cores.number)
+    return f"{row.name}, {number} core{'s' * (number != 1)}"
+
+
+def _strip(row: PlacedRow, resource: int, limit: float) -> Strip:
+    return Strip(tuple((int(r.cores.number), r.held[resource].number / limit) for r in row.runs))
 
 
 def _picture(wide: str, narrow: str) -> Picture:

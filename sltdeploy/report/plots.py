@@ -108,14 +108,14 @@ def rounds(points: Sequence[tuple[float, float]], winner: int, width: int) -> st
         axes.set_xlabel("weights pruned (log scale of what remains)")
         axes.set_ylabel("accuracy")
         axes.grid(color=GRID, linewidth=0.7)
-        _bare(axes, "left", "bottom")
+        bare(axes, "left", "bottom")
 
-    return _svg("rounds", width, 250, draw, left=64, right=14, top=12, bottom=46)
+    return drawn("rounds", width, 250, draw, left=64, right=14, top=12, bottom=46)
 
 
 def layers(rows: Sequence[Bars], width: int) -> str:
     """Operations of each layer: dense, as if unpruned, and effective, on one linear axis."""
-    margin = _margin([row.label for row in rows], width)
+    margin = label_width([row.label for row in rows], width)
 
     def draw(axes: "Axes") -> None:
         places = range(len(rows))
@@ -133,19 +133,19 @@ def layers(rows: Sequence[Bars], width: int) -> str:
             )
         axes.set_xlim(0, longest * (1.0 + 68 / max(width - margin, 120)))
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        _label(axes, [r.label for r in rows], width, margin)
+        label_rows(axes, [r.label for r in rows], width, margin)
         axes.locator_params(axis="x", nbins=5 if width > 480 else 3)
         axes.xaxis.set_major_formatter(_count)
         axes.set_xlabel("operations per inference")
         axes.grid(axis="x", color=GRID, linewidth=0.7)
-        _bare(axes, "bottom")
+        bare(axes, "bottom")
 
-    return _svg("layers", width, 52 + 27 * len(rows), draw, left=margin, right=6, top=4, bottom=44)
+    return drawn("layers", width, 52 + 27 * len(rows), draw, left=margin, right=6, top=4, bottom=44)
 
 
 def ranges(rows: Sequence[Range], width: int) -> str:
     """Energies in J on a log axis: low to high as a bar, nominal as a line; else the note."""
-    margin = _margin([row.label for row in rows], width)
+    margin = label_width([row.label for row in rows], width)
     numbers = [x for r in rows for x in (r.low, r.nominal, r.high) if x is not None and x > 0]
     first = floor(log10(min(numbers, default=1e-9)) + 1e-9)
     last = max(first + 1, ceil(log10(max(numbers, default=1e-6)) - 1e-9))
@@ -163,7 +163,7 @@ def ranges(rows: Sequence[Range], width: int) -> str:
             axes.barh(place, row.high - low, left=low, height=0.42, color=SOFT)
             axes.plot([row.nominal] * 2, [place - 0.33, place + 0.33], color=ACCENT, linewidth=2.4)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        _label(axes, [r.label for r in rows], width, margin)
+        label_rows(axes, [r.label for r in rows], width, margin)
         every = ceil((last - first + 1) * 68 / max(width - margin, 120))
         decades = range(first, last + 1, every)
         axes.xaxis.set_major_locator(FixedLocator([10.0**d for d in decades]))
@@ -171,12 +171,14 @@ def ranges(rows: Sequence[Range], width: int) -> str:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("energy per inference (log scale)")
         axes.grid(axis="x", color=GRID, linewidth=0.7)
-        _bare(axes, "bottom")
+        bare(axes, "bottom")
 
-    return _svg("ranges", width, 52 + 30 * len(rows), draw, left=margin, right=16, top=4, bottom=44)
+    return drawn(
+        "ranges", width, 52 + 30 * len(rows), draw, left=margin, right=16, top=4, bottom=44
+    )
 
 
-def _svg(
+def drawn(
     name: str,
     width: int,
     height: int,
@@ -243,7 +245,8 @@ def _count(tick: float, _: float) -> str:
     return count(tick)
 
 
-def _bare(axes: "Axes", *shown: str) -> None:
+def bare(axes: "Axes", *shown: str) -> None:
+    """Leave only the axes that are ``shown``, without ticks."""
     for side in ("left", "right", "top", "bottom"):
         axes.spines[side].set_visible(side in shown)
     axes.tick_params(axis="x", length=0, pad=6)
@@ -251,13 +254,13 @@ def _bare(axes: "Axes", *shown: str) -> None:
         axes.tick_params(axis="y", length=0, pad=6)
 
 
-def _label(axes: "Axes", labels: Sequence[str], width: int, margin: float) -> None:
+def label_rows(axes: "Axes", labels: Sequence[str], width: int, margin: float) -> None:
     """Write row labels from the left edge of the picture on, in line with the page's text."""
     axes.set_yticks(range(len(labels)), [_short(label, width) for label in labels], ha="left")
     axes.tick_params(axis="y", length=0, pad=margin, labelcolor=INK)
 
 
-def _margin(labels: Sequence[str], width: int) -> float:
+def label_width(labels: Sequence[str], width: int) -> float:
     """Pixels for the labels at the left, at most 40 % of the picture."""
     longest = max((len(_short(label, width)) for label in labels), default=0)
     return min(0.42 * width, 14 + CHARACTER * longest)

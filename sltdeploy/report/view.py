@@ -190,15 +190,31 @@ class UseRow:
 
 
 @dataclass(frozen=True)
+class CoreRun:
+    """So many cores one after another that hold the same, in the order of `FitSection.per_core`."""
+
+    cores: Value
+    held: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
 class PlacedRow:
-    """A population on its cores, and what the fullest of them holds."""
+    """A population on its cores; ``fullest`` is the most that one core holds of each."""
 
     name: str
     cut: str
     neurons: Value
     cores: Value
-    neurons_per_core: Value
-    memory_per_core: Value
+    fullest: CoreRun
+    runs: tuple[CoreRun, ...]
+
+
+@dataclass(frozen=True)
+class CoreLimit:
+    """What one core holds at most, if the target says."""
+
+    resource: str
+    limit: Value | None
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,7 @@ class FitSection:
     summary: str
     uses: tuple[UseRow, ...]
     layers: tuple[PlacedRow, ...]
+    per_core: tuple[CoreLimit, ...]
     unchecked: tuple[str, ...]
     basis: str
 

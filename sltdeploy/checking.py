@@ -1,30 +1,45 @@
 """Whether a target can run a program: what it lacks, and what is too big for it.
 
-Each rule is a small function that yields every violation with its number and its limit.
+Each rule is a small function that yields every violation with its number and its limit, and the
+nearest thing that works. `FEATURES` are about the kind of network, `SIZES` about this one.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from sltdeploy.anatomy import neuron_kind
+from sltdeploy.lava_package.refusals import delay_refusals
+from sltdeploy.lava_package.routes import routes
+from sltdeploy.lava_package.schedule import Schedule, schedule
 from sltdeploy.machine import Target
 from sltdeploy.mapping import fit
 from sltdeploy.ops import Array, Conv, Linear, Pool, Scale
 from sltdeploy.program import Program, Projection
+from sltdeploy.resources import Fit, Resource
 from sltdeploy.rules import Input, LoihiNeuron, Neuron
+from sltdeploy.target import load
 
 Rule: TypeAlias = Callable[[Program, Target], Iterator[str]]
 
 QUANTIZE = "quantise the float program (--quantize int8)"
-BUDGET = "prune or shrink the network, or use more chips"
+BUDGET = "prune or shrink the network"
 WALL = "prune or narrow the layer, more chips do not help"
 
 
-def violations(program: Program, target: Target) -> list[str]:
-    """Everything that keeps ``program`` from running on ``target``, one line each."""
-    return unsupported(program, target) + too_big(program, target)
+def check(program: Program, target: str | Path | Target) -> list[str]:
+    """Everything that keeps ``program`` from running on ``target``, one line each.
+
+    ``target`` is a name, the path of a TOML, or what `sltdeploy.target.load` read. Each line says
+    what and where, the value, the limit, and what to do. Nothing is left to say where the list is
+    empty; what a prediction of cores leaves out is in `sltdeploy.mapping.fit`'s ``unchecked``.
+
+    Raises `InputError` where the target is unknown.
+    """
+    machine = target if isinstance(target, Target) else load(target)
+    return unsupported(program, machine) + too_big(program, machine)
 
 
 def unsupported(program: Program, target: Target) -> list[str]:
@@ -34,11 +49,26 @@ def unsupported(program: Program, target: Target) -> list[str]:
 
 def too_big(program: Program, target: Target) -> list[str]:
     """What ``target`` has too little of; see `sltdeploy.mapping.fit`."""
-    return [
-        f"{r.where}: {r.name}: needs {r.used} {r.unit}, {target.name} has {r.limit}: "
-        f"{WALL if r.kind == 'wall' else BUDGET}"
-        for r in fit(program, target).exceeded
-    ]
+    found = fit(program, target)
+    return [line for rule in SIZES for line in rule(found)]
+
+
+def _walls(found: Fit) -> Iterator[str]:
+    """What no number of chips has: room on one core for one neuron's axons and synapses."""
+    yield from (_exceeds(r, found, WALL) for r in found.exceeded if r.kind == "wall")
+
+
+def _budgets(found: Fit) -> Iterator[str]:
+    """Sums over the machine: cores, neurons, memory."""
+    more = "" if found.chips is None else f", or take {found.chips} chips (chips in [limits])"
+    yield from (_exceeds(r, found, BUDGET + more) for r in found.exceeded if r.kind == "budget")
+
+
+SIZES = (_walls, _budgets)
+
+
+def _exceeds(r: Resource, found: Fit, fix: str) -> str:
+    return f"{r.where}: {r.name}: needs {r.used} {r.unit}, {found.target} has {r.limit}: {fix}"
 
 
 def _numbers(program: Program, target: Target) -> Iterator[str]:
@@ -65,14 +95,39 @@ def _neurons(program: Program, target: Target) -> Iterator[str]:
 
 
 def loops(program: Program, target: Target) -> Iterator[str]:
-    """Recurrent projections where what is written for ``target`` is feed-forward."""
-    if target.feed_forward:
-        for p in program.projections:
-            if p.recurrent:
-                yield (
-                    f"{p.name}: is recurrent, what is written for {target.name} is feed-forward: "
-                    "take a target of the onnx exporter"
-                )
+    """Loops with fewer steps of delay than projections, where each projection takes a step."""
+    if target.hops_take_steps:
+        yield from _timed(program).refusals
+
+
+def _delays(program: Program, target: Target) -> Iterator[str]:
+    """Ways that wait longer than synapses can."""
+    if target.hops_take_steps and not (timed := _timed(program)).refusals:
+        yield from delay_refusals(program, routes(program), timed.lags)
+
+
+def _ways(program: Program, target: Target) -> Iterator[str]:
+    """Relays and delays that no synapses between neurons replace."""
+    if target.hops_take_steps:
+        yield from routes(program).refusals
+
+
+def _values(program: Program, target: Target) -> Iterator[str]:
+    """Readouts that others receive from, where neurons send spikes."""
+    if not target.hops_take_steps:
+        return
+    for name in dict.fromkeys(r.source for r in routes(program).routes):
+        p = program.population(name)
+        if isinstance(p.rule, Neuron | LoihiNeuron) and not p.spiking:
+            yield (
+                f"{name}: sends values, not spikes, to other neurons, {target.name}'s send spikes: "
+                "give it a threshold, or let it be an output only"
+            )
+
+
+def _timed(program: Program) -> Schedule:
+    found = routes(program)
+    return schedule([p.name for p in (*program.inputs, *found.layers)], found.routes, {})
 
 
 def foreign_inputs(program: Program, target: Target) -> Iterator[str]:
@@ -185,7 +240,10 @@ FEATURES: tuple[Rule, ...] = (
     _ops,
     _neurons,
     foreign_inputs,
+    _ways,
     loops,
+    _delays,
+    _values,
     _resets,
     _comparisons,
     _weights,
