@@ -51,7 +51,7 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
 	dev=$$(.venv/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"])')
-	$(PIP) -e '.[search,onnx,report]' $$dev
+	$(PIP) -e '.[search,onnx,report,loihi]' $$dev
 	touch $@
 
 # Without a Python 3.10 all but Lava still works: only CI insists on it.

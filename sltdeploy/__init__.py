@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sltdeploy.checking import check as check
     from sltdeploy.counting import count as count
     from sltdeploy.describing import to_nir as to_nir
     from sltdeploy.exporting import export as export
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {  # name: (module, name there)
+    "check": ("checking", "check"),
     "count": ("counting", "count"),
     "energy": ("pricing", "energy"),
     "export": ("exporting", "export"),
@@ -39,6 +41,7 @@ _PUBLIC = {  # name: (module, name there)
 }
 
 __all__ = [
+    "check",
     "count",
     "energy",
     "export",

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sltdeploy.check import foreign_inputs, loops, too_big, unsupported
+from sltdeploy import integer_simulation
+from sltdeploy.checking import foreign_inputs, loops, too_big, unsupported
 from sltdeploy.counting import count
 from sltdeploy.counts import Counts
 from sltdeploy.errors import InputError, located, raise_all
 from sltdeploy.estimate import Estimate
+from sltdeploy.inlining import inline
 from sltdeploy.machine import Target
 from sltdeploy.mapping import fit
 from sltdeploy.pricing import energy
@@ -16,7 +18,7 @@ from sltdeploy.quantize import for_loihi
 from sltdeploy.reference import run
 from sltdeploy.resolving import Resolved
 from sltdeploy.resources import Fit
-from sltdeploy.trace import decision
+from sltdeploy.trace import Trace, decision
 from sltdeploy.verification import BATCH, STEPS, example
 
 
@@ -69,27 +71,35 @@ def usual_input(resolved: Resolved) -> Fed:
     return Fed(example(resolved.program), what, span=resolved.span)
 
 
-def assess(program: Program, fed: Fed) -> Assessed:
-    """Run the reference on ``fed`` and count; decide by the first output where labels are known."""
-    trace = run(program, fed.x)
+def assess(program: Program, fed: Fed, place: Fit | None = None) -> Assessed:
+    """Run ``program`` on ``fed`` and count; decide by the first output where labels are known.
+
+    With ``place`` messages between its cores are counted as well.
+    """
+    if program.numbers == "loihi":
+        trace = Trace(program, integer_simulation.run(program, fed.x))
+    else:
+        trace = run(program, fed.x)
     accuracy = None
     if fed.labels is not None:
         accuracy = float((decision(trace.output) == fed.labels).mean())
-    return Assessed(program, count(program, trace), accuracy)
+    return Assessed(program, count(program, trace, place), accuracy)
 
 
 def deployed(program: Program, target: Target, fed: Fed) -> tuple[Program, tuple[str, ...]]:
     """Give ``program`` the numbers that ``target`` holds; also what could not be had, in words.
 
     A network that cannot be quantised for Loihi is priced as its floats, an input that the chip
-    does not take as if a host brought it, and loops though no exporter writes them: all are said.
+    does not take as if a host brought it, and loops that are too fast for it: all are said.
     Raises `InputError` with every other feature that the target lacks.
     """
     caveats: list[str] = []
+    if target.exporter == "lava":
+        program = inline(program)  # as it is exported
     with located(target.name):
         if program.numbers not in target.numbers and "loihi" in target.numbers:
             try:
-                program = for_loihi(program, fed.x if fed.span is None else fed.span)
+                program = for_loihi(program, span=fed.x if fed.span is None else fed.span)
             except InputError as error:
                 if program.numbers not in target.simulated:
                     raise
@@ -109,7 +119,7 @@ def price(
     Raises `InputError` where the target lacks something or the rate is not positive.
     """
     ready, caveats = deployed(program, target, fed)
-    found = assess(ready, fed)
     place = fit(ready, target)
-    estimate = energy(found.counts, target, rate_hz, latency_s=latency_s, fit=place)
+    found = assess(ready, fed, place)
+    estimate = energy(found.counts, target, rate_hz, latency_s=latency_s)
     return Priced(found, estimate, place, tuple(too_big(ready, target)), caveats)

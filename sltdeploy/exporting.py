@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 from sltdeploy import __version__
 from sltdeploy.atomic import write_folder
-from sltdeploy.check import too_big, unsupported
+from sltdeploy.checking import too_big, unsupported
 from sltdeploy.convention_presets import Framework
 from sltdeploy.errors import CheckError, InputError, located, raise_all
+from sltdeploy.inlining import inline
 from sltdeploy.program import Array, Comparison, Decay, Input, Population, Program, Reset
 from sltdeploy.program_file import to_bytes
 from sltdeploy.quantize import for_loihi, snap
@@ -108,7 +109,8 @@ def export(
     without a target; then nothing checks that the network fits. ``quantize="int8"`` gives Loihi's
     integers for the Lava exporter and weights k * 2**-n with |k| <= 127 for the others;
     ``calibration`` (T, B, *shape) is what scales are chosen on; a ticket knows the range of its
-    inputs without one. The last six override what the
+    inputs without one. For Lava, relays and delays of values are moved out of the way first, see
+    `sltdeploy.inlining.inline`. The last six override what the
     model's metadata says, see `sltdeploy.lowering.lower`. An artifact that lies at ``out`` is
     replaced once the new one is whole; any other folder is left alone. Where the target's own chip
     does not take the program's numbers but its simulator does (floats on Loihi), the manifest
@@ -133,9 +135,10 @@ def export(
         convention=convention,
     )
     with located(model) if isinstance(model, str | Path) else nullcontext():
-        program = resolved.program
+        program = inline(resolved.program) if name == "lava" else resolved.program
         if quantize == "int8" and name == "lava":
-            program = for_loihi(program, resolved.span if calibration is None else calibration)
+            span = resolved.span if calibration is None else None
+            program = for_loihi(program, calibration, span=span)
         elif quantize == "int8":
             program = snap(program)
         if machine is not None:
@@ -225,7 +228,7 @@ def _output(p: Population) -> dict[str, JSON]:
         "name": p.name,
         "shape": list(p.shape),
         "kind": "spikes" if p.spiking else "values",
-        "unit": getattr(p.rule, "unit", None),
+        "unit": None if p.spiking else getattr(p.rule, "unit", None),
     }
 
 

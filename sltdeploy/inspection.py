@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from sltdeploy import target as targets
-from sltdeploy.check import too_big, unsupported
+from sltdeploy.checking import too_big, unsupported
 from sltdeploy.parameters import Parameter, of_node, of_ops, of_rule, weights_of
 from sltdeploy.program import Conv, Linear, Program, Shape, op_shapes
 from sltdeploy.shapes import declared, ops_of, through

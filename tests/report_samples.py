@@ -14,7 +14,7 @@ from sltdeploy.lowering import lower
 from sltdeploy.machine import Anchor, Cost, Range
 from sltdeploy.program import Array, Program
 from sltdeploy.report import ReportData, Verified, report_data
-from sltdeploy.resources import Fit, LayerFit, Resource
+from sltdeploy.resources import CoreUse, Fit, LayerFit, Resource
 from sltdeploy.ticket import Ticket
 from sltdeploy.verification import compare
 
@@ -189,9 +189,24 @@ def fits(cores: int = 7) -> tuple[Fit, ...]:
         Resource("inputs of one neuron", "wall", 592, 4096, "axons", "values", "Emulator", True),
         Resource("cores", "budget", cores, 128, "cores", "network", "Vendor brief", False),
     )
-    layer = LayerFit("lif1", 512, 1, 512, 1152, "tiles of 8 x 8 x 8")
+    full, rest = CoreUse(400, 1152, 64, 400), CoreUse(112, 324, 64, 112)
+    layers = (
+        LayerFit("lif1", 1312, "400 neurons a core", (full, full, full, rest)),
+        LayerFit("lif2", 112, "one core", (rest,)),
+    )
+    held = {"neurons": 1024, "synapse_words": 16384, "axons_in": 4096, "axons_out": 4096}
     return (
-        Fit("chip1", "Chip one", (layer,), limits, ("time per step",), "a published rule"),
+        Fit(
+            "chip1",
+            "Chip one",
+            layers,
+            limits,
+            ("time per step",),
+            "a published rule",
+            held,
+            chip=128,
+            lower_bound=2,
+        ),
         Fit("robot", "Robot", (), (), ("everything: robot states no limit",), "sizes"),
     )
 

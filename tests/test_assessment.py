@@ -8,10 +8,12 @@ import nir
 import numpy as np
 import pytest
 from commands import WEIGHT, network
+from small_nets import lif
 
 from sltdeploy.assessment import Fed, assess, deployed, price, usual_input
 from sltdeploy.errors import InputError
 from sltdeploy.lowering import lower
+from sltdeploy.program import Convention, Input, Linear, Population, Program, Projection, Relay
 from sltdeploy.resolving import resolve
 from sltdeploy.target import load
 from sltdeploy.verification import example
@@ -99,12 +101,44 @@ def test_a_model_without_data_gets_a_seeded_input() -> None:
     np.testing.assert_array_equal(fed.x["input"], example(program)["input"])
 
 
-def test_loops_are_priced_with_a_caveat() -> None:
-    """The chip has loops; only no exporter writes them for it yet."""
+def test_loops_are_priced_with_a_caveat_where_they_are_too_fast() -> None:
+    """A layer onto itself runs on the chip; two layers in a loop of one step do not."""
     looped = network()
     nodes: Any = looped.nodes
     nodes["back"] = nir.Linear(np.eye(4))
     looped.edges += [("lif", "back"), ("back", "lif")]
-    found = price(lower(looped, input_kind="spikes"), load("loihi1"), ONES, 10.0)
-    assert any("lif -> lif: is recurrent" in line for line in found.caveats)
+    program = lower(looped, input_kind="spikes")
+    found = price(program, load("loihi1"), ONES, 10.0)
+    assert not any("loop" in line for line in found.caveats)
+    assert {(m.source, m.target) for m in found.assessed.counts.messages} >= {("lif", "lif")}
+    second = replace(program.population("lif"), name="second")
+    on = Projection("lif", "second")
+    back = [replace(p, source="second") if p.recurrent else p for p in program.projections]
+    fast = replace(
+        program,
+        populations=(*program.populations, second),
+        projections=(*back, on),
+        outputs=("second",),
+    )
+    found = price(fast, load("loihi1"), ONES, 10.0)
+    assert any("spikes take 2 steps around it on Loihi" in line for line in found.caveats)
     assert found.estimate.total is not None
+
+
+def test_a_relay_between_neurons_is_priced_without_itself() -> None:
+    """As it is exported: Loihi's integers have no relay that sends on, and need none."""
+    one = (Linear(np.full((1, 1), 2, np.float32)),)
+    program = Program(
+        Convention(1e-3),
+        (
+            Population("in", (1,), Input("spikes")),
+            Population("sum", (1,), Relay()),
+            Population("out", (1,), lif()),
+        ),
+        (Projection("in", "sum", one), Projection("sum", "out", one)),
+        ("out",),
+    )
+    ready, caveats = deployed(program, load("loihi1"), Fed(np.ones((3, 1, 1)), "ones"))
+    assert [p.name for p in ready.populations] == ["in", "out"]
+    assert ready.numbers == "loihi"
+    assert caveats == ()

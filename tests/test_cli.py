@@ -93,6 +93,15 @@ def test_a_lava_artifact_is_verified_in_lava(
     assert say("verify new --engine fast") == 0
 
 
+def test_what_the_chip_does_not_have_is_said(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert say("export net.nir --format lava --reset subtract --out new") == 0
+    said = capfd.readouterr().err
+    assert "not available on the chip: lif: reset by subtraction\n" in said
+    assert "None" not in said
+    assert say("export net.nir --target loihi2 --out new") == 0
+    assert "loihi2: the chip itself does not take float32" in capfd.readouterr().err
+
+
 def test_flags_that_overrule_the_file_say_so(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert say("inspect net.nir --dt 0.002 --reset subtract --json") == 0
     out, err = capfd.readouterr()

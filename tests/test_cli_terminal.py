@@ -3,6 +3,8 @@
 import io
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
@@ -11,8 +13,9 @@ import pytest
 from commands import EVIL, only_object, say
 
 from sltdeploy import exporting, program, target
-from sltdeploy.cli import arrays, call, options
+from sltdeploy.cli import arrays, artifacts, call, options
 from sltdeploy.cli.outcome import Outcome, Table, show, visible
+from sltdeploy.cli.progress import Bar
 from sltdeploy.convention_presets import NAMES
 from sltdeploy.graph import CHOICES
 from sltdeploy.program import Array
@@ -133,6 +136,27 @@ def test_choices_are_those_of_the_modules() -> None:
     assert get_args(options.Quantize) == tuple(exporting.QUANTIZATIONS)
     assert get_args(options.Form) == tuple(exporting.FORMS)
     assert set(get_args(options.Engine)) == {name for some in ENGINES.values() for name in some}
+
+
+def test_a_run_that_is_no_run_of_lavas_has_a_bar_and_no_lines(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert say("run artifact --input x.npy --out y.npz") == 0
+    assert capfd.readouterr().err == ""
+    shown: list[tuple[int, int, str, str]] = []
+
+    @contextmanager
+    def bar() -> Generator[Bar]:
+        def show(done: int, total: int, what: str, line: str = "") -> None:
+            shown.append((done, total, what, line))
+
+        yield show
+
+    monkeypatch.setattr(artifacts, "bar", bar)
+    for command in ("run artifact --input x.npy --out y.npz", "verify artifact --input x.npy"):
+        shown.clear()
+        assert say(command) == 0
+        assert shown == [(k + 1, 10, "steps", "") for k in range(10)]
 
 
 def test_an_npz_takes_any_name_and_is_the_same_each_time() -> None:

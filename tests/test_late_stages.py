@@ -12,7 +12,7 @@ from test_loops import DT, graph, lif, nested, spikes
 
 from sltdeploy import exporting, reference
 from sltdeploy.anatomy import neuron_kind
-from sltdeploy.check import unsupported
+from sltdeploy.checking import unsupported
 from sltdeploy.counting import count
 from sltdeploy.errors import InputError
 from sltdeploy.exporting import export
@@ -155,11 +155,10 @@ def test_kinds() -> None:
 
 
 def test_targets_say_what_they_have() -> None:
-    """Processors take delays and thresholds, Loihi as we drive it no delays."""
+    """Processors take delays and thresholds; on Loihi delays lie in the synapses."""
     for case in ("delay of one", "threshold", "self loop"):
-        assert unsupported(CASES[case], load("cortex-m7")) == []
-    lines = unsupported(CASES["delay of one"], load("loihi2"))
-    assert [line for line in lines if "out: loihi2 has no delay" in line]
+        for name in ("cortex-m7", "loihi2"):
+            assert unsupported(CASES[case], load(name)) == []
 
 
 def test_memory_for_what_waits() -> None:
@@ -174,37 +173,42 @@ def test_memory_for_what_waits() -> None:
     assert ram("self loop") - ram("threshold") == 2 * 4 * 5
 
 
-def test_integers_refuse_by_name_all_at_once() -> None:
-    """With what works instead."""
+def test_integers_take_loops_and_delays() -> None:
+    """What waits is left as it is, its weights become integers with those around it."""
     program = network(
         {"wait": delay(3), "out": programs.neuron(0.5)},
         Projection("in", "wait"),
         Projection("wait", "out"),
         Projection("out", "out", recurrent=True),
     )
-    with pytest.raises(InputError) as caught:
-        for_loihi(program, programs.stimulus(program)["in"])
-    loop, wait = caught.value.violations
-    assert "projection 'out -> out' is recurrent" in loop
-    assert "population 'wait' delays by up to 3 steps" in wait
-    assert all("--format onnx" in line for line in (loop, wait))
+    quantised = for_loihi(program, programs.stimulus(program)["in"])
+    assert quantised.population("wait").rule is program.population("wait").rule
+    assert [p.recurrent for p in quantised.projections] == [False, False, True]
     assert snap(program).projections[2].recurrent
 
 
 def test_lava_refuses_by_name_all_at_once() -> None:
-    """Together with what else is wrong."""
+    """A comparison that Lava lacks, a bias that would be late, a loop without time enough."""
     program = network(
-        {"wait": delay(3), "out": programs.neuron(0.5, ge=True)},
-        Projection("in", "wait"),
-        Projection("wait", "out"),
-        Projection("out", "out", recurrent=True),
+        {"wait": delay(3), "mid": programs.neuron(0.5), "out": programs.neuron(0.5, ge=True)},
+        Projection("in", "wait", (Linear(np.eye(5), np.ones(5)),)),
+        Projection("wait", "mid"),
+        Projection("mid", "out"),
+        Projection("out", "mid", recurrent=True),
     )
     with pytest.raises(InputError) as caught:
         exporting.load("lava").export(program, {}, None)
-    loop, wait, compares = caught.value.violations
-    assert "projection 'out -> out' is recurrent" in loop
-    assert "population 'wait' delays" in wait
-    assert "compares with >=" in compares
+    compares, bias, loop = caught.value.violations
+    assert "population 'out' compares with >=" in compares
+    assert "a bias is added before 'wait' delays" in bias
+    assert loop.startswith("loop mid -> out -> mid: spikes take 2 steps around it on Loihi")
+    assert "delays of 1 more step into the loop" in loop
+
+
+def test_lava_takes_loops_and_delays() -> None:
+    """A loop onto itself through a delay and without one."""
+    for case in ("self loop", "delay in a loop"):
+        assert exporting.load("lava").export(CASES[case], {}, None).latency["out"] == 1
 
 
 def looped() -> nir.NIRGraph:

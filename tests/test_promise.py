@@ -56,8 +56,8 @@ def test_every_spike_is_the_same_everywhere(shown: Demonstration) -> None:
             assert (compared[name].spikes or 0) > 10_000
 
 
-def test_integers_cost_at_most_a_point(shown: Demonstration) -> None:
-    """The quantised program decides within one percentage point of the float ticket."""
+def test_integers_cost_at_most_half_a_point(shown: Demonstration) -> None:
+    """The quantised program decides within half a percentage point of the float ticket."""
     by_title = {held.title: held for held in shown.held}
     assert shown.found.accuracy is not None
-    assert abs(by_title["Lava, Loihi 2 integers"].accuracy - shown.found.accuracy) <= 0.01
+    assert abs(by_title["Lava, Loihi 2 integers"].accuracy - shown.found.accuracy) <= 0.005

@@ -1,12 +1,15 @@
 """Targets: those that come along, and what a file must not say."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from cores import dense, kernel, network
 
 from sltdeploy.errors import InputError
-from sltdeploy.machine import EVENTS, LIMITS, UNITS
+from sltdeploy.machine import EVENTS, LIMITS, UNITS, Placing
+from sltdeploy.mapping import fit
+from sltdeploy.program import Reshape
 from sltdeploy.target import load, names
 
 SHIPPED = ("cmos-45nm", "cortex-m7", "loihi1", "loihi2", "raspberry-pi-4", "raspberry-pi-5")
@@ -222,3 +225,20 @@ def test_no_such_target(tmp_path: Path, written: Any) -> None:
     (tmp_path / "latin.toml").write_bytes(b'title = "\xff"')
     with pytest.raises(InputError, match="not valid TOML"):
         load(tmp_path / "latin.toml")
+
+
+@pytest.mark.parametrize("placement", get_args(Placing))
+def test_cores_need_two_limits_and_no_more(placement: str, written: Any) -> None:
+    """How many there are, and what a weight takes; whatever else is not limited."""
+    text = f'{HEAD}\nplacement = "{placement}"\n'
+    assert complaints(written(text)) == tuple(
+        f"{written(text)}: limits.{name} is missing, placement needs it"
+        for name in ("cores", "weight_bits")
+    )
+    limits = (
+        f'[limits.{name}]\nvalue = 8\nsource = "S"\nread = true\n'
+        for name in ("cores", "weight_bits")
+    )
+    target = load(written(text + "\n".join(limits)))
+    ops = (kernel(4, 2),), (Reshape((4 * 5 * 5,)), dense(3, 100))
+    assert fit(network((2, 7, 7), *ops), target).cores == {"0": 1, "1": 1}

@@ -1,5 +1,8 @@
 """``export``, ``run`` and ``verify``: from a model to an artifact, and what an artifact does."""
 
+import re
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +11,7 @@ import typer
 from sltdeploy.cli import options
 from sltdeploy.cli.models import Flags, resolve_model
 from sltdeploy.cli.outcome import Outcome, Table, note
+from sltdeploy.cli.progress import bar, on_terminal
 from sltdeploy.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from sltdeploy.runtime import RunResult
     from sltdeploy.verification import Verification
 
+STEP = re.compile(r"step (\d+) of (\d+)")  # what runners say, and network.py prints
 SHOWN = 5  # mismatches printed one by one
 
 
@@ -64,7 +69,10 @@ def export(
     if target is None:
         note("no --target: whether the network fits a machine is not checked")
     manifest = artifact.manifest
-    if manifest.get("simulation_only"):
+    off_chip = manifest.get("not_on_chip", ())
+    for line in off_chip:
+        note(f"for the simulation only, not available on the chip: {line}")
+    if manifest.get("simulation_only") and not off_chip:
         note(f"{target}: the chip itself does not take {manifest['numbers']}, its simulator does")
     sizes = {name: (artifact.path / name).stat().st_size for name in sorted(manifest["files"])}
     rows = tuple((name, f"{size} bytes") for name, size in sizes.items())
@@ -99,7 +107,10 @@ def run(
     from sltdeploy.runtime import open_artifact
 
     fed = arrays.read_for(artifact, x)
-    with open_artifact(artifact, engine=engine, timeout_s=timeout) as runner:
+    with (
+        _steps(engine, debug) as on_line,
+        open_artifact(artifact, engine=engine, timeout_s=timeout, on_line=on_line) as runner,
+    ):
         result = runner.run(fed, record=record)
         written = _named(result, runner.info["outputs"][0]["name"])
     atomic.write_bytes(out, arrays.npz(written))
@@ -141,8 +152,27 @@ def verify(
 
     fed = None if x is None else arrays.read_for(artifact, x)
     used = engine or verification.proving_engine(artifact)
-    found = verification.verify(artifact, fed, engine=used, timeout_s=timeout)
+    with _steps(used, debug) as on_line:
+        found = verification.verify(artifact, fed, engine=used, timeout_s=timeout, on_line=on_line)
     return _verdict(artifact, found, used)
+
+
+@contextmanager
+def _steps(engine: str | None, debug: bool) -> Generator[Callable[[str], None]]:
+    """Show how far a run is; Lava, which is slow, in lines too, all of them with ``debug``."""
+    lava = engine == "lava"
+    what = "steps in Lava" if lava else "steps"
+    with bar() as show:
+
+        def on_line(line: str) -> None:
+            step = STEP.fullmatch(line)
+            if step:
+                plain = lava and not on_terminal()
+                show(int(step[1]), int(step[2]), what, line if plain else "")
+            elif debug and line:
+                note(line)
+
+        yield on_line
 
 
 def _verdict(artifact: Path, found: "Verification", engine: str) -> Outcome:

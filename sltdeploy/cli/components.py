@@ -77,8 +77,10 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> Outcom
         for name, version in found.items()
     )
     status = lava_host.status()
-    found_lava = None if status.host is None else status.host.lava
-    lava_row = ("lava-nc", found_lava or "missing", "Lava artifacts", status.advice)
+    host = status.host
+    found_lava = None if host is None else host.lava
+    lava_row = ("lava-nc", found_lava or "missing", "running Lava artifacts", status.advice)
+    runs_in = () if host is None else (f"Lava runs in {host.python} ({host.origin})",)
     python = platform.python_version()
     data = {
         "sltdeploy": __version__,
@@ -86,12 +88,12 @@ def doctor(json: options.AsJson = False, debug: options.Debug = False) -> Outcom
         "platform": platform.platform(),
         "packages": found,
         "lava": found_lava,
+        "lava_python": None if host is None else str(host.python),
         "lava_advice": status.advice,
     }
     header = f"sltdeploy {__version__}, Python {python}, {platform.platform()}"
-    return Outcome(
-        data, (header, Table(("package", "version", "for", "add it with"), (*rows, lava_row)))
-    )
+    table = Table(("package", "version", "for", "add it with"), (*rows, lava_row))
+    return Outcome(data, (header, table, *runs_in))
 
 
 def _version(name: str) -> str | None:

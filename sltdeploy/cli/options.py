@@ -66,7 +66,9 @@ Convention = Annotated[
 ]
 EngineName = Annotated[
     Engine | None,
-    typer.Option("--engine", help="ONNX Runtime or the reference; or Lava in its own process."),
+    typer.Option(
+        "--engine", help="ONNX Runtime, Loihi's integers or the reference; or Lava itself."
+    ),
 ]
 
 TimeLimit = Annotated[

@@ -17,6 +17,11 @@ class Bar(Protocol):
         ...
 
 
+def on_terminal() -> bool:
+    """Whether a bar is drawn; else progress is plain lines."""
+    return Console(stderr=True).is_terminal
+
+
 @contextmanager
 def bar() -> Generator[Bar]:
     """Show the progress of what runs inside."""
