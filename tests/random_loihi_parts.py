@@ -57,7 +57,8 @@ class Draw:
             match self.one("both", "both", "positive", "positive", "negative"):
                 case "both":
                     signed = size * rng.choice([-1, 1], shape, p=[0.3, 0.7])
-                    return (np.clip(signed, -256, 255) // 2 * 2).astype(np.int16)
+                    # -256 fits only beside weights above 0, and a delay may part the two.
+                    return (np.clip(signed, -254, 255) // 2 * 2).astype(np.int16)
                 case sign:
                     one_sided = np.minimum(size, 255) * (1 if sign == "positive" else -1)
                     return one_sided.astype(np.int16)

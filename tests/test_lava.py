@@ -26,7 +26,15 @@ from sltdeploy.atomic import write_folder
 from sltdeploy.errors import InputError
 from sltdeploy.exporting import Exported, load
 from sltdeploy.lava_host.processes import run as run_command
-from sltdeploy.program import Array, DelayLine, Linear, Population, Program, Projection
+from sltdeploy.program import (
+    Array,
+    DelayLine,
+    Linear,
+    LoihiNeuron,
+    Population,
+    Program,
+    Projection,
+)
 from sltdeploy.quantize import for_loihi
 from sltdeploy.reference import run
 
@@ -177,3 +185,22 @@ def test_the_network_connects_to_other_processes_and_converts_its_input(
     with np.load(tmp_path / "x.npy.npz") as written:
         np.testing.assert_array_equal(written["n"], expected)
     assert expected.any()
+
+
+@pytest.mark.usefixtures("python")
+def test_the_outermost_weights_arrive_whole(tmp_path: Path) -> None:
+    """-256 and 254 side by side, as the format of mixed signs holds them."""
+    rule = LoihiNeuron(4095, 4095, np.zeros(3, np.int16), 0, 64.0)
+    p = small(lif())
+    weights = Linear(np.array([[-256, 254, 2, 0], [254, -256, 0, 2], [0, 0, 254, -256]], np.int16))
+    entry, neurons = p.populations
+    p = replace(
+        p,
+        populations=(entry, replace(neurons, rule=rule)),
+        projections=(replace(p.projections[0], ops=(weights,)),),
+        numbers="loihi",
+    )
+    x = np.eye(4, dtype=bool)[:, None]
+    (values,) = in_lava(p, x, tmp_path / "a").values()
+    np.testing.assert_array_equal(values, run(p, x).records["n"])
+    assert values.min() == -256 * 64
