@@ -1,8 +1,8 @@
 """int8 for robots: weights k * 2**-n in a float32 program, so that sums are exact in any order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from math import ceil, floor, log2, prod
+from math import ceil, log2, prod
 
 import numpy as np
 
@@ -19,16 +19,21 @@ from sltdeploy.program import (
     Projection,
     Scale,
 )
+from sltdeploy.quantize.searching import activity, grids, snapped
 
 FLOAT32_BITS = 24  # significand, with the implicit bit
 EXTRA_BITS = 8  # biases, thresholds and potentials lie on a grid finer by up to this much
 BITS_RANGE = (2, 16)
 
 
-def snap(program: Program, bits: int = 8) -> Program:
+def snap(
+    program: Program, bits: int = 8, calibration: Array | Mapping[str, Array] | None = None
+) -> Program:
     """Round each projection's weights to ``k 2**-n`` with ``|k| <= 2**(bits - 1) - 1``.
 
-    n is chosen for each weight array from its largest magnitude. Biases, thresholds, v_reset and
+    n is chosen for each weight array: with ``calibration``, typical input (T, B, *shape) or one
+    such array for each input by name, such that what arrives at the neurons changes least, else
+    from the largest magnitude (`sltdeploy.quantize.searching`). Biases, thresholds, v_reset and
     v_init go to the same grid or one finer by at most 2**-8; decays stay. An average over a
     window whose size is no power of two becomes a sum, its divisor goes into the weights behind.
 
@@ -36,43 +41,40 @@ def snap(program: Program, bits: int = 8) -> Program:
     2**24 / 127 synapses a neuron, every sum of what arrives is exact in float32, whatever the
     order, so that all engines agree to the last bit. The result is still a "float32" program.
 
-    Raises `InputError` for a program that is not in float32, or bits outside 2..16.
+    Raises `InputError` for a program that is not in float32, bits outside 2..16, or calibration
+    that does not fit.
     """
     low, high = BITS_RANGE
     if not low <= bits <= high:
         raise InputError(f"bits is {bits}, must be {low}..{high}")
     if program.numbers != "float32":
         raise InputError(f"the program holds {program.numbers} integers: quantise the float one")
-    snapped = [_projection(p, bits) for p in program.projections]
-    grids: dict[str, int] = {}
-    for p, n in snapped:
-        grids[p.target] = max(grids.get(p.target, n), n)
+    active = activity(program, calibration)
+    rounded = [_projection(p, bits, active) for p in program.projections]
+    finest: dict[str, int] = {}
+    for p, n in rounded:
+        finest[p.target] = max(finest.get(p.target, n), n)
     return replace(
         program,
-        populations=tuple(_population(p, grids.get(p.name, 0)) for p in program.populations),
-        projections=tuple(p for p, _ in snapped),
+        populations=tuple(_population(p, finest.get(p.name, 0)) for p in program.populations),
+        projections=tuple(p for p, _ in rounded),
     )
 
 
-def _projection(projection: Projection, bits: int) -> tuple[Projection, int]:
+def _projection(
+    projection: Projection, bits: int, active: Mapping[str, Array]
+) -> tuple[Projection, int]:
     """The snapped projection, and the fraction bits of its finest weights."""
-    grids = [0]
-    ops: list[Op] = []
-    for op in _summing(projection.ops):
-        match op:
-            case Linear() | Conv():
-                n = _fraction_bits(op.weight, bits)
-                grids.append(n)
-                weight = _round(op.weight, n)
-                bias = None if op.bias is None else _round(op.bias, _bias_bits(weight, op.bias, n))
-                ops.append(replace(op, weight=weight, bias=bias))
-            case Scale():
-                n = _fraction_bits(op.factor, bits)
-                grids.append(n)
-                ops.append(Scale(_round(op.factor, n)))
-            case _:
-                ops.append(op)
-    return replace(projection, ops=tuple(ops)), max(grids)
+    ops = list(_summing(projection.ops))
+    found = grids(projection, tuple(ops), bits, active)
+    for k, n in found.items():
+        op = ops[k]
+        assert isinstance(op, Linear | Conv | Scale)
+        ops[k] = on_grid = snapped(op, n, bits)
+        if isinstance(on_grid, Linear | Conv) and on_grid.bias is not None:
+            fraction = _bias_bits(on_grid.weight, on_grid.bias, n)
+            ops[k] = replace(on_grid, bias=_round(on_grid.bias, fraction))
+    return replace(projection, ops=tuple(ops)), max(0, *found.values()) if found else 0
 
 
 def _summing(ops: tuple[Op, ...]) -> Iterator[Op]:
@@ -111,12 +113,6 @@ def _population(p: Population, grid: int) -> Population:
             v_reset=None if rule.v_reset is None else _round(rule.v_reset, n),
         ),
     )
-
-
-def _fraction_bits(weight: Array, bits: int) -> int:
-    """Largest n with ``max |weight| <= (2**(bits - 1) - 1) * 2**-n``; 0 without weights."""
-    largest = float(np.abs(weight).max(initial=0))
-    return 0 if largest == 0 else floor(log2((2 ** (bits - 1) - 1) / largest))
 
 
 def _bias_bits(weight: Array, bias: Array, n: int) -> int:

@@ -1,4 +1,4 @@
-"""Frameworks for the interop tests, each in a folder of its own under ``.interop/``.
+"""Frameworks and runtimes for the interop tests, each in a folder of its own under ``.interop/``.
 
 ``python tests/interop/environments.py [NAME...]`` installs all of them or those named. Only the
 framework and what it pins otherwise lie there; torch, numpy and the rest come from the
@@ -24,7 +24,14 @@ PINS = {
     "sinabs": ("sinabs==3.1.3", "pbr==7.1.3", "nir==1.0.4", "nirtorch==2.0.2"),
     "rockpool": ("rockpool==3.1.0", "nir==1.0.4", "nirtorch==2.0.2"),
     "norse": (),  # comes with sltdeploy[search]
+    "onnxruntime-1.15": ("onnxruntime==1.15.1", "numpy==1.26.4"),
+    "onnxruntime-1.18": ("onnxruntime==1.18.1", "numpy==1.26.4"),
+    "onnxruntime-1.20": ("onnxruntime==1.20.1",),
+    "onnxruntime": (),  # comes with sltdeploy[onnx]
+    "openvino": ("openvino==2026.4.1",),
 }
+# The newest Python that has these wheels; with a newer one they are left out.
+NEWEST_PYTHON = {"onnxruntime-1.15": (3, 11), "onnxruntime-1.18": (3, 12)}
 
 
 def installed(name: str) -> bool:
@@ -73,7 +80,8 @@ def main(names: Sequence[str]) -> int:
     if unknown:
         print(f"no such environment: {', '.join(unknown)}; {', '.join(PINS)}", file=sys.stderr)
         return 2
-    for name in names or PINS:
+    there = [n for n in PINS if sys.version_info[:2] <= NEWEST_PYTHON.get(n, (3, 99))]
+    for name in names or there:
         if not installed(name):
             print(f"interop: installing {name}", file=sys.stderr)
             install(name)
