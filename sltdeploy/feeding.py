@@ -19,7 +19,7 @@ def conform(
     """
     names = [p.name for p in inputs]
     given = x if isinstance(x, Mapping) else dict.fromkeys(names[:1], x)
-    fed = {name: np.asarray(values) for name, values in given.items()}
+    fed = {name: as_array(name, values) for name, values in given.items()}
     found = [f"input '{n}' is missing, the program has {names}" for n in names if n not in fed]
     found += [f"input '{n}' is unknown, the program has {names}" for n in fed if n not in names]
     for p in inputs:
@@ -32,6 +32,14 @@ def conform(
     if found:
         raise InputError(*found)
     return {p.name: _enter(p, fed[p.name]) for p in inputs}
+
+
+def as_array(name: str, values: object) -> Array:
+    """Turn what is given for input ``name`` into an array; `InputError` for ragged lists."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(f"input '{name}' has rows of different lengths") from None
 
 
 def _problems(p: Population, x: Array, axes: tuple[str, ...]) -> Iterator[str]:

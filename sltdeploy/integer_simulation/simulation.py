@@ -7,6 +7,7 @@ import numpy as np
 
 from sltdeploy.errors import InputError, raise_all
 from sltdeploy.feeding import conform
+from sltdeploy.integer_simulation.keeping import kept, put
 from sltdeploy.integer_simulation.planning import Plan, plan
 from sltdeploy.integer_simulation.stepping import State, first_state, through
 from sltdeploy.program import Array, Program
@@ -95,6 +96,16 @@ class Simulation:
                     on_share((samples.start * steps + here) / (batch * steps))
         sent |= {p.name: x[p.name] for p in wanted if p.name in x}
         return sent | {f"{name}.v": values for name, values in seen.items()}
+
+    def state(self) -> dict[str, Array]:
+        """Copy what goes from step to step, (B, ...); see `keeping.kept`."""
+        parts = [kept(self.program, state) for _, state in self._parts]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def restore(self, values: Mapping[str, Array]) -> None:
+        """Go to ``values``, which `state` gave for the same program and batch size."""
+        for samples, state in self._parts:
+            put(state, {name: a[samples] for name, a in values.items()})
 
 
 def _write(whole: Mapping[str, Array], at: tuple[slice, slice], parts: Mapping[str, Array]) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import final
 
+import numpy as np
+
 from sltdeploy import reference
 from sltdeploy.errors import InputError, located
 from sltdeploy.integer_simulation import Simulation
@@ -40,7 +42,7 @@ def read_network(manifest: Manifest) -> Program:
 
 @final
 class ProgramEngine:
-    """`sltdeploy.runtime.runner.Engine` for any program."""
+    """`sltdeploy.runtime.engine.Engine` for any program."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
@@ -55,13 +57,34 @@ class ProgramEngine:
         sent, self._state = reference.step(self._program, self._state, fed)
         return sent if record else {name: sent[name] for name in self._program.outputs}
 
+    def state(self) -> dict[str, Array]:
+        """Copy what the reference keeps, but for what is empty."""
+        return {
+            f"{name}.{what}": (values.astype(np.int32) if _wide(what, values) else values.copy())
+            for name, held in self._state.items()
+            for what, values in vars(held).items()
+            if values is not None and values.size
+        }
+
+    def restore(self, values: Mapping[str, Array]) -> None:
+        """Go to ``values``."""
+        self._state = {
+            name: reference.State(
+                **{
+                    what: None if old is None else _like(values.get(f"{name}.{what}"), old)
+                    for what, old in vars(held).items()
+                }
+            )
+            for name, held in self._state.items()
+        }
+
     def close(self) -> None:
         """Nothing is held."""
 
 
 @final
 class IntegerEngine:
-    """`sltdeploy.runtime.runner.SequenceEngine` for a "loihi" program; the reference's bits."""
+    """`sltdeploy.runtime.engine.SequenceEngine` for a "loihi" program; the reference's bits."""
 
     def __init__(self, program: Program) -> None:
         self._simulation = Simulation(program)
@@ -85,5 +108,22 @@ class IntegerEngine:
         """Run a sequence on from where the state is."""
         return self._simulation.advance(fed, record, on_share=on_share)
 
+    def state(self) -> dict[str, Array]:
+        """Copy what the simulation keeps."""
+        return self._simulation.state()
+
+    def restore(self, values: Mapping[str, Array]) -> None:
+        """Go to ``values``."""
+        self._simulation.restore(values)
+
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _wide(what: str, values: Array) -> bool:
+    """Loihi's registers have 24 bits; the reference computes with 64."""
+    return what in ("v", "j") and values.dtype == np.int64
+
+
+def _like(given: Array | None, held: Array) -> Array:
+    return held if given is None else given.astype(held.dtype)
