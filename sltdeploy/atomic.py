@@ -6,7 +6,7 @@ A crash, a full disk or a Ctrl-C leaves what was there before, whole.
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sltdeploy.errors import InputError
@@ -23,16 +23,21 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise _named(path, error) from None
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(
+    path: Path, files: Mapping[str, bytes], prove: Callable[[Path], None] | None = None
+) -> None:
     """Put ``files`` (relative name: content) under ``path``, replacing a folder there.
 
-    The old folder stays until the new one is complete.
+    The old folder stays until the new one is complete, and until ``prove``, called with the new
+    one under its temporary name, has returned: where it raises, nothing of the new one is left.
     """
     temporary, old = _beside(path), None
     try:
         for name, data in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
             _write(temporary / name, data)
+        if prove is not None:
+            prove(temporary)
         if path.exists():
             old = _beside(path)
             path.rename(old)

@@ -7,7 +7,7 @@ import pytest
 
 from sltdeploy import atomic
 from sltdeploy.atomic import write_bytes, write_folder
-from sltdeploy.errors import InputError
+from sltdeploy.errors import CheckError, InputError
 
 
 def failing(after: int) -> Any:
@@ -67,6 +67,24 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     write_folder(goal, {"x": b"new"})
     assert {p.name: p.read_bytes() for p in goal.iterdir()} == {"x": b"new"}
     assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_what_does_not_prove_is_not_left(tmp_path: Path) -> None:
+    """The old one stays, the new one was whole when it was looked at."""
+    goal = tmp_path / "artifact"
+    write_folder(goal, {"x": b"old"})
+    seen: list[bytes] = []
+
+    def prove(folder: Path) -> None:
+        seen.append((folder / "x").read_bytes())
+        raise CheckError("no")
+
+    with pytest.raises(CheckError, match="no"):
+        write_folder(goal, {"x": b"new"}, prove)
+    assert (seen, (goal / "x").read_bytes()) == ([b"new"], b"old")
+    assert [p.name for p in tmp_path.iterdir()] == ["artifact"]
+    write_folder(goal, {"x": b"new"}, lambda _: None)
+    assert (goal / "x").read_bytes() == b"new"
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ BAD = (  # command; exit code; what the one line names
     ("export net.nir --target loihi1 --out new", 2, ["input", "graded", "loihi1", "spikes"]),
     ("export net.nir --format onnx --out occupied", 2, ["occupied", "holds more than", "another"]),
     ("export net.nir --target cmos-45nm --out new", 2, ["cmos-45nm", "no exporter", "--format"]),
-    ("export net.nir --format c --out new", 2, ["--format", "onnx", "lava", "nir"]),
+    ("export net.nir --format hdl --out new", 2, ["--format", "onnx", "c", "lava", "nir"]),
     ("export net.nir --format lava --quantize int8 --out new", 2, ["input", "calibration"]),
     ("run artifact --input missing.npy --out new.npz", 2, ["missing.npy", "no such file"]),
     ("run artifact --input text.nir --out new.npz", 2, ["text.nir", "not a .npy", "numpy.save"]),

@@ -13,12 +13,13 @@ import pytest
 from commands import EVIL, only_object, say
 
 from sltdeploy import exporting, program, target
-from sltdeploy.cli import arrays, artifacts, call, options
+from sltdeploy.cli import arrays, artifacts, call, options, streaming
 from sltdeploy.cli.outcome import Outcome, Table, show, visible
 from sltdeploy.cli.progress import Bar
 from sltdeploy.convention_presets import NAMES
 from sltdeploy.graph import CHOICES
 from sltdeploy.program import Array
+from sltdeploy.runtime import deadline
 from sltdeploy.runtime.opening import ENGINES
 
 
@@ -115,8 +116,8 @@ def test_no_command_shows_the_help(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_command_has_json_and_debug(capfd: pytest.CaptureFixture[str]) -> None:
-    commands = ["demo", "find", "export", "run", "verify", "energy", "inspect", "targets", "doctor"]
-    for command in [*commands, "setup lava"]:
+    commands = ["demo", "find", "export", "run", "verify", "bench", "energy", "inspect"]
+    for command in [*commands, "targets", "doctor", "setup lava"]:
         assert say(f"{command} --help") == 0
         out = capfd.readouterr().out
         assert "--json" in out
@@ -135,6 +136,8 @@ def test_choices_are_those_of_the_modules() -> None:
     assert set(get_args(options.Format)) <= set(exporting.names())
     assert get_args(options.Quantize) == tuple(exporting.QUANTIZATIONS)
     assert get_args(options.Form) == tuple(exporting.FORMS)
+    assert get_args(options.Stream) == get_args(streaming.Stream)
+    assert get_args(options.OnMiss) == get_args(deadline.OnMiss)
     assert set(get_args(options.Engine)) == {name for some in ENGINES.values() for name in some}
 
 

@@ -18,11 +18,10 @@ from typing import Annotated
 import typer
 
 from sltdeploy import __version__
-from sltdeploy.cli import artifacts, components, costs, descriptions, finding
-from sltdeploy.cli.outcome import Outcome, failure, note, show
+from sltdeploy.cli import artifacts, benching, components, costs, descriptions, finding
+from sltdeploy.cli.outcome import INTERRUPTED, Outcome, failure, hang_up, note, show
 from sltdeploy.errors import SltError
 
-INTERRUPTED = 130
 GO_ON = {  # command: how to go on after Ctrl-C
     "demo": "the same command goes on from the last finished epoch",
     "find": "the same command with --resume goes on from the last finished epoch",
@@ -38,6 +37,7 @@ app.command()(finding.find)
 app.command()(artifacts.export)
 app.command()(artifacts.run)
 app.command()(artifacts.verify)
+app.command()(benching.bench)
 app.command()(costs.energy)
 app.command()(descriptions.inspect)
 app.command()(descriptions.targets)
@@ -80,8 +80,7 @@ def call(argv: Sequence[str]) -> int:
         elif outcome.data:
             show(outcome, as_json)
     except BrokenPipeError:  # the reader went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return hang_up().code
     return outcome.code
 
 

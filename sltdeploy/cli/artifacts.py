@@ -12,13 +12,14 @@ from sltdeploy.cli import options
 from sltdeploy.cli.models import Flags, resolve_model
 from sltdeploy.cli.outcome import Outcome, Table, note
 from sltdeploy.cli.progress import bar, on_terminal
-from sltdeploy.errors import InputError
+from sltdeploy.errors import InputError, raise_all
 
 if TYPE_CHECKING:
     from sltdeploy.program import Array
     from sltdeploy.runtime import RunResult
     from sltdeploy.verification import Verification
 
+PROVING = "holding it against the reference, --no-verify leaves that out"
 STEP = re.compile(r"step (\d+) of (\d+)")  # what runners say, and network.py prints
 SHOWN = 5  # mismatches printed one by one
 
@@ -34,11 +35,20 @@ def export(
         options.Format | None, typer.Option("--format", help="Default: the target's own.")
     ] = None,
     quantize: Annotated[options.Quantize, typer.Option("--quantize", help="Weights.")] = "none",
-    form: Annotated[options.Form, typer.Option("--form", help="State in, state out.")] = "step",
+    form: Annotated[
+        options.Form,
+        typer.Option("--form", help="One time step a call, or a sequence (ONNX)."),
+    ] = "step",
     calibrate: Annotated[
         Path | None,
         typer.Option("--calibrate", metavar="X.npy", help="Typical input (T, B, ...) for int8."),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify", help="Hold it against the reference before it gets its name."
+        ),
+    ] = True,
     dt: options.Dt = None,
     reset: options.Reset = None,
     compare: options.Compare = None,
@@ -48,24 +58,30 @@ def export(
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> Outcome:
-    """Write the artifact that a machine runs."""
+    """Write the artifact that a machine runs, after it has agreed with the reference."""
     if target is None and format is None:
         raise InputError("export needs --target NAME or --format FORMAT: see `sltdeploy targets`")
-    from sltdeploy import exporting
+    from sltdeploy import delivery
     from sltdeploy.cli import arrays
 
     flags = Flags(dt, reset, compare, decay, input_kind, convention)
     resolve_model(model, flags)  # says which flags overrule the file
-    artifact = exporting.export(
-        model,
-        target,
-        out,
-        format=format,
-        quantize=quantize,
-        form=form,
-        calibration=None if calibrate is None else arrays.read_one(calibrate),
-        **vars(flags),
-    )
+    calibration = None if calibrate is None else arrays.read_one(calibrate)
+    with bar() as show:
+        show(0, 1, PROVING if verify else "")
+        artifact = delivery.export(
+            model,
+            target,
+            out,
+            format=format,
+            quantize=quantize,
+            form=form,
+            calibration=calibration,
+            verify=verify,
+            **vars(flags),
+        )
+    if artifact.proof is None:
+        note(f"not proven: {artifact.unproven}")
     if target is None:
         note("no --target: whether the network fits a machine is not checked")
     manifest = artifact.manifest
@@ -77,31 +93,91 @@ def export(
     sizes = {name: (artifact.path / name).stat().st_size for name in sorted(manifest["files"])}
     rows = tuple((name, f"{size} bytes") for name, size in sizes.items())
     return Outcome(
-        {"artifact": str(artifact.path), "manifest": dict(manifest), "bytes": sizes},
+        {
+            "artifact": str(artifact.path),
+            "manifest": dict(manifest),
+            "bytes": sizes,
+            "proof": None if artifact.proof is None else artifact.proof.to_json(),
+            "unproven": artifact.unproven,
+        },
         (
             str(artifact.path),
             Table(("file", "size"), rows),
             f"latency: {manifest['latency_steps']} steps",
-            f"next: sltdeploy verify {artifact.path}",
+            *(() if artifact.proof is None else (_proven(artifact.proof),)),
         ),
     )
+
+
+def _proven(found: "Verification") -> str:
+    spikes = sum(c.spikes for c in found.compared if c.spikes is not None)
+    values = sum(c.elements for c in found.compared if c.spikes is None)
+    exact = not any(found.worst.values())
+    said = [f"{spikes} spikes", f"{values} values"] if values else [f"{spikes} spikes"]
+    much = f"{' and '.join(said)} equal"
+    if not exact:
+        much = f"{spikes} spikes equal and {values} values within {found.tolerance:g}"
+    silent = f"; no spike to compare in: {', '.join(found.silent)}" if found.silent else ""
+    return f"proven: {much}, {found.samples} samples of {found.steps} steps{silent}"
 
 
 def run(
     artifact: options.ArtifactPath,
     x: Annotated[
-        Path, typer.Option("--input", metavar="X.npy", help="Array (T, B, ...), or .npz by name.")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="Y.npz", help="File to write.")],
+        Path | None,
+        typer.Option("--input", metavar="X.npy", help="Array (T, B, ...), or .npz by name."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="Y.npz", help="File to write.")
+    ] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Also write every population by its name.")
     ] = False,
+    stream: Annotated[
+        options.Stream | None,
+        typer.Option(
+            "--stream", help="Frames from stdin, answers to stdout: JSON lines or bare bytes."
+        ),
+    ] = None,
+    deadline: Annotated[
+        float | None,
+        typer.Option("--deadline-ms", metavar="MS", help="What a frame may take; later is a miss."),
+    ] = None,
+    on_miss: Annotated[
+        options.OnMiss | None,
+        typer.Option(
+            "--on-miss", help="After a miss: the last answer (default), zeros, or the end."
+        ),
+    ] = None,
     engine: options.EngineName = None,
     timeout: options.TimeLimit = None,
     json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> Outcome:
-    """Run an artifact over an input; Y holds `output` (T, B, n)."""
+    """Run an artifact over an input; Y holds `output` (T, B, n). Or over a stream."""
+    if stream is not None:
+        files = {"--input": x, "--out": out, "--record": record, "--json": json}
+        raise_all(
+            f"{flag} does not go with --stream, which steps from stdin to stdout: leave it out"
+            for flag, given in {
+                **files,
+                "--timeout": timeout,
+                "--engine lava": engine == "lava",  # it runs whole sequences
+            }.items()
+            if given
+        )
+        if on_miss is not None and deadline is None:
+            raise InputError("--on-miss needs --deadline-ms MS: without one no frame is late")
+        from sltdeploy.cli.streaming import serve
+
+        return serve(artifact, stream, engine, deadline, on_miss or "hold")
+    if x is None or out is None:
+        raise InputError("run needs --input X.npy and --out Y.npz, or --stream ndjson or raw")
+    raise_all(
+        f"{flag} goes with --stream only: a run over a file has no deadline"
+        for flag, given in {"--deadline-ms": deadline, "--on-miss": on_miss}.items()
+        if given is not None
+    )
     from sltdeploy import atomic
     from sltdeploy.cli import arrays
     from sltdeploy.runtime import open_artifact

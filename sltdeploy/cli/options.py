@@ -16,10 +16,12 @@ InputKind: TypeAlias = Literal["spikes", "graded"]
 Framework: TypeAlias = Literal[
     "norse", "snntorch", "spikingjelly", "sinabs", "rockpool", "spyx", "lava"
 ]
-Format: TypeAlias = Literal["onnx", "lava", "nir"]
+Format: TypeAlias = Literal["onnx", "c", "lava", "nir"]
 Quantize: TypeAlias = Literal["none", "int8"]
-Form: TypeAlias = Literal["step"]
+Form: TypeAlias = Literal["step", "sequence"]
 Engine: TypeAlias = Literal["fast", "lava"]
+Stream: TypeAlias = Literal["ndjson", "raw"]
+OnMiss: TypeAlias = Literal["hold", "zero", "raise"]
 
 MODEL = "Model"
 GENERAL = "General"
@@ -67,7 +69,8 @@ Convention = Annotated[
 EngineName = Annotated[
     Engine | None,
     typer.Option(
-        "--engine", help="ONNX Runtime, Loihi's integers or the reference; or Lava itself."
+        "--engine",
+        help="fast: ONNX Runtime, compiled C, Loihi's integers, or the reference; lava: Lava.",
     ),
 ]
 

@@ -5,6 +5,7 @@ is never taken for markup, and its control characters are shown, not obeyed.
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from rich.console import Console
 
 JSON: TypeAlias = Any  # what json.dumps takes
 
+INTERRUPTED = 130  # exit code after Ctrl-C
 INVISIBLE = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # Unicode categories
 
 
@@ -69,6 +71,12 @@ def show(outcome: Outcome, as_json: bool, to: TextIO | None = None) -> None:
 def failure(code: int, messages: Sequence[str]) -> Outcome:
     """Give an error the form of an outcome, for ``--json``."""
     return Outcome({"error": {"code": code, "messages": list(messages)}}, (), code)
+
+
+def hang_up() -> Outcome:
+    """End quietly after the reader of stdout has gone away; what is still buffered is dropped."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Outcome({}, (), 1)
 
 
 def _print(console: Console, line: str) -> None:
