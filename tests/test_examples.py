@@ -12,6 +12,16 @@ from sltdeploy import lava_host
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SAID = {
+    "closed_loop": [
+        "norse: mean return 500.0, worst 500",
+        "onnx: mean return 500.0, worst 500, the same actions (10000)",
+        "c: mean return 500.0, worst 500, the same actions (10000)",
+        "80% of the weights pruned",
+        "dense: mean return 1000.0",
+        "onnx: mean return 1000.0, worst 1000, the same actions (20000)",
+        "c: mean return 1000.0, worst 1000, the same actions (20000)",
+        "J a control step",
+    ],
     "energy_of_a_nir_file": ["of 2368 weights are left", "cmos-45nm: ", " J (", "loihi2: Intel"],
     "export_your_norse_network": ["identical: ", "after 20 steps: ["],
     "lava_user": ["step  1  . . . .", "step 50  ", "identical: ", " spikes, 2 steps behind"],
@@ -38,7 +48,7 @@ def test_example(name: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert [words for words in SAID[name] if words not in done.stdout] == []
