@@ -32,7 +32,7 @@ check: .venv/installed
 
 interop: .venv/installed
 	@.venv/bin/python tests/interop/environments.py
-	.venv/bin/python -m pytest tests/test_interop.py
+	.venv/bin/python -m pytest tests/test_interop.py tests/test_onnx_versions.py
 
 bench: .venv/installed
 	@shopt -s nullglob

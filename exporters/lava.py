@@ -10,13 +10,14 @@ Source: lava-nc 0.10.0, lava/proc/lif, conv, dense and sparse (processes and Pyt
 
 from collections.abc import Mapping
 
+from sltdeploy.array_file import npz
 from sltdeploy.errors import raise_all
 from sltdeploy.exporting import JSON, Exported
 from sltdeploy.lava_package.plan import SUBTRACTING, Plan, plan
 from sltdeploy.lava_package.refusals import delay_refusals, rule_refusals, weight_refusals
 from sltdeploy.lava_package.routes import Routes, routes
 from sltdeploy.lava_package.schedule import schedule
-from sltdeploy.lava_package.source import network_py, npz
+from sltdeploy.lava_package.source import network_py
 from sltdeploy.program import Neuron, Population, Program
 
 NETWORK = "network.py"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sltdeploy.checking import check as check
     from sltdeploy.counting import count as count
+    from sltdeploy.delivery import export as export
     from sltdeploy.describing import to_nir as to_nir
-    from sltdeploy.exporting import export as export
     from sltdeploy.loading import load as load
     from sltdeploy.lowering import lower as lower
     from sltdeploy.pricing import energy as energy
@@ -29,7 +29,7 @@ _PUBLIC = {  # name: (module, name there)
     "check": ("checking", "check"),
     "count": ("counting", "count"),
     "energy": ("pricing", "energy"),
-    "export": ("exporting", "export"),
+    "export": ("delivery", "export"),
     "load": ("loading", "load"),
     "lower": ("lowering", "lower"),
     "open": ("runtime", "open_artifact"),

@@ -18,8 +18,8 @@ from sltdeploy.quantize import for_loihi
 from sltdeploy.reference import run
 from sltdeploy.resolving import Resolved
 from sltdeploy.resources import Fit
+from sltdeploy.stimulus import BATCH, STEPS, example
 from sltdeploy.trace import Trace, decision
-from sltdeploy.verification import BATCH, STEPS, example
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ import hashlib
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
-from sltdeploy import __version__
+from sltdeploy import __version__, golden_file, reference
 from sltdeploy.atomic import write_folder
 from sltdeploy.checking import too_big, unsupported
 from sltdeploy.convention_presets import Framework
@@ -23,6 +23,7 @@ from sltdeploy.program import Array, Comparison, Decay, Input, Population, Progr
 from sltdeploy.program_file import to_bytes
 from sltdeploy.quantize import for_loihi, snap
 from sltdeploy.resolving import AnyModel, resolve
+from sltdeploy.stimulus import example
 from sltdeploy.target import Target
 from sltdeploy.target import load as load_target
 
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 
 JSON: TypeAlias = Any  # what json.dumps takes
 Quantization: TypeAlias = Literal["none", "int8"]
+Form: TypeAlias = Literal["step", "sequence"]
 
 FORMAT = "sltdeploy-artifact"
 SCHEMA = 1
 MANIFEST = "manifest.json"
 PROGRAM = "program.safetensors"
-FORMS = ("step",)
+FORMS: tuple[Form, ...] = ("step", "sequence")
+SEQUENCE_FORMATS = ("onnx",)  # the others take any number of steps as they are
 QUANTIZATIONS = ("none", "int8")
 
 
@@ -93,14 +96,15 @@ def export(
     *,
     format: str | None = None,  # noqa: A002 - the name of the flag
     quantize: Quantization = "none",
-    form: Literal["step"] = "step",
-    calibration: Array | None = None,
+    form: Form = "step",
+    calibration: Array | Mapping[str, Array] | None = None,
     dt: float | None = None,
     reset: Reset | None = None,
     comparison: Comparison | None = None,
     decay: Decay | None = None,
     input_kind: str | None = None,
     convention: Framework | None = None,
+    prove: Callable[[Path], None] | None = None,
 ) -> Artifact:
     """Write ``model`` as an artifact for ``target`` into the folder ``out``.
 
@@ -108,13 +112,16 @@ def export(
     from ``targets/`` or a path to such a TOML. ``format`` names the exporter and may stand
     without a target; then nothing checks that the network fits. ``quantize="int8"`` gives Loihi's
     integers for the Lava exporter and weights k * 2**-n with |k| <= 127 for the others;
-    ``calibration`` (T, B, *shape) is what scales are chosen on; a ticket knows the range of its
-    inputs without one. For Lava, relays and delays of values are moved out of the way first, see
-    `sltdeploy.inlining.inline`. The last six override what the
-    model's metadata says, see `sltdeploy.lowering.lower`. An artifact that lies at ``out`` is
-    replaced once the new one is whole; any other folder is left alone. Where the target's own chip
-    does not take the program's numbers but its simulator does (floats on Loihi), the manifest
-    says ``simulation_only``.
+    ``calibration`` (T, B, *shape), or one such array for each input by name, is what scales are
+    chosen on; a ticket knows the range of its inputs for Lava without one. For Lava, relays and
+    delays of values are moved out of the way first, see `sltdeploy.inlining.inline`. ``form`` is
+    how an ONNX model is called: for one time step, or for a whole sequence of any length, several
+    times faster where many steps are at hand. The settings from ``dt`` to ``convention`` override
+    what the model's metadata says, see `sltdeploy.lowering.lower`. An artifact that lies at
+    ``out`` is replaced once the new one is whole and ``prove``, called with it under a temporary
+    name, has returned; any other folder is left alone. Where the target's own chip does not take
+    the program's numbers but its simulator does (floats on Loihi), the manifest says
+    ``simulation_only``.
 
     Raises `InputError` where the model or an option is wrong or the target lacks an operation,
     `CheckError` where the network does not fit; then nothing is written.
@@ -125,6 +132,11 @@ def export(
     name = format or (machine.exporter if machine else None)
     if name is None:
         raise InputError(f"target '{target}' has no exporter, it only prices: add --format")
+    if form == "sequence" and name not in SEQUENCE_FORMATS:
+        raise InputError(
+            f"form is 'sequence', exporter {name} has 'step' only: leave --form out, or choose "
+            f"--format {' or '.join(SEQUENCE_FORMATS)}"
+        )
     resolved = resolve(
         model,
         dt=dt,
@@ -140,19 +152,32 @@ def export(
             span = resolved.span if calibration is None else None
             program = for_loihi(program, calibration, span=span)
         elif quantize == "int8":
-            program = snap(program)
+            program = snap(program, calibration=calibration)
         if machine is not None:
             raise_all(unsupported(program, machine))
             over = too_big(program, machine)
             if over:
                 raise CheckError(*over)
-        header = _header(program, name, form, machine, resolved.source)
+        header = _header(program, name, form, quantize, machine, resolved.source)
         exported = load(name).export(program, header, resolved.graph)
-    files = {**exported.files, PROGRAM: to_bytes(program)}
+    files = {
+        **exported.files,
+        PROGRAM: to_bytes(program),
+        golden_file.GOLDEN: golden_file.to_bytes(_golden(program)),
+    }
     manifest = _manifest(program, header, exported, files)
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-    write_folder(out, {**files, MANIFEST: text.encode()})
+    write_folder(out, {**files, MANIFEST: text.encode()}, prove)
     return Artifact(out, manifest)
+
+
+def _golden(program: Program) -> golden_file.Golden:
+    """A few steps of one sample, and what the reference makes of them."""
+    x = example(program, steps=golden_file.STEPS, batch=1)
+    records = reference.run(program, x).records
+    return golden_file.Golden(
+        tuple(x[p.name] for p in program.inputs), tuple(records[n] for n in program.outputs)
+    )
 
 
 def _option_problems(
@@ -186,7 +211,12 @@ def _replaceable(out: Path) -> bool:
 
 
 def _header(
-    program: Program, exporter: str, form: str, target: Target | None, source: Mapping[str, str]
+    program: Program,
+    exporter: str,
+    form: str,
+    quantize: str,
+    target: Target | None,
+    source: Mapping[str, str],
 ) -> dict[str, JSON]:
     c = program.convention
     return {
@@ -194,6 +224,7 @@ def _header(
         "schema": SCHEMA,
         "exporter": exporter,
         "form": form,
+        "quantize": quantize,
         "target": None if target is None else target.name,
         "numbers": program.numbers,
         "simulation_only": target is not None and program.numbers in target.simulated,

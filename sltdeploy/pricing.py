@@ -30,6 +30,8 @@ UNMAPPED = "one destination core for each population that a spike goes to: not m
 MAPPED = "each spike to every core on which the predicted placement has a synapse for it"
 INACTIVE = "low: every neuron inactive"
 ZEROS = "the runtime multiplies zeros: pruning saves no energy here"
+DENSE_PRICE = "priced as dense work: what the artifact skips, silent or pruned, is not credited"
+SKIPPING = ("c",)  # exporters whose artifacts skip zeros
 MEASURE = (
     "measure the time of one inference on the device and give it as latency_s, for an estimate "
     "by power and time"
@@ -231,7 +233,7 @@ def _notes(
     yield from target.notes
     powered = any(t.event == "active_power" for t in terms)
     if target.pricing == "dense":
-        yield ZEROS
+        yield DENSE_PRICE if target.exporter in SKIPPING else ZEROS
         if not powered and target.cost("active_power", counts.numbers):
             yield MEASURE
     if latency_s is not None and not powered:

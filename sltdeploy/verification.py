@@ -8,21 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sltdeploy import reference
+from sltdeploy import agreement, reference
 from sltdeploy.potentials import Distance, distance
 from sltdeploy.program import Array, DelayLine, Input, Population, Program
 from sltdeploy.runtime import Runner, open_artifact
 from sltdeploy.runtime.manifest import read, read_files
 from sltdeploy.runtime.program_engine import read_program
+from sltdeploy.stimulus import example
 from sltdeploy.trace import Trace
 
 if TYPE_CHECKING:
     from sltdeploy.exporting import Artifact
-
-TOLERANCE = 1e-5  # of max(1, |expected|), for values of a float32 program
-SEED = 20
-STEPS, BATCH = 25, 4
-RATE = 0.3  # spikes per neuron and step in an input made here
 
 
 @dataclass(frozen=True)
@@ -157,17 +153,21 @@ def verify(
     `proving_engine`'s; ``timeout_s`` is Lava's time limit in seconds, ``on_line`` gets "step k of
     n" now and then, and whatever else Lava prints.
 
-    ``x`` is (T, B, *shape), or one such array for each input by name; without it `example` makes
-    one. Spikes of every population must be equal at every step. Values of outputs may differ by
-    `TOLERANCE` times max(1, abs(expected)) in a float32 program, by nothing in integers: a float32
-    sum depends on the order in which a machine adds, unless the weights are k * 2**-n.
+    ``x`` is (T, B, *shape), or one such array for each input by name; without it
+    `sltdeploy.stimulus.example` makes one. Spikes of every population must be equal at every
+    step. Values of outputs may differ by `sltdeploy.agreement.TOLERANCE` times
+    max(1, abs(expected)) in a float32 program, by nothing in integers: a float32 sum depends on
+    the order in which a machine adds, unless the weights are k * 2**-n.
 
     Raises `InputError` for what is no artifact or no fitting input. A mismatch does not raise.
     """
     if isinstance(artifact, Runner):
         return _verify(artifact, x)
     used = engine or proving_engine(artifact)
-    with open_artifact(artifact, engine=used, timeout_s=timeout_s, on_line=on_line) as runner:
+    read_files(read(_folder(artifact)))  # changed files are refused; golden vectors are not asked
+    with open_artifact(
+        artifact, engine=used, verify=False, timeout_s=timeout_s, on_line=on_line
+    ) as runner:
         return _verify(runner, x)
 
 
@@ -177,18 +177,11 @@ def proving_engine(artifact: "str | Path | Artifact") -> str:
     Engine "fast" does not look at what a Lava artifact has for Lava: it steps the program beside
     it, in floats with the reference, which agrees with itself.
     """
-    folder = Path(artifact) if isinstance(artifact, str | Path) else artifact.path
-    return "lava" if read(folder).exporter == "lava" else "fast"
+    return "lava" if read(_folder(artifact)).exporter == "lava" else "fast"
 
 
-def example(program: Program) -> dict[str, Array]:
-    """Seeded input of 25 steps and 4 samples for each input of ``program``.
-
-    Spikes are drawn with probability 0.3, graded values uniformly from [0, 1], or from the range
-    that the program's integers can hold.
-    """
-    rng = np.random.default_rng(SEED)
-    return {p.name: _example(p, rng) for p in program.inputs}
+def _folder(artifact: "str | Path | Artifact") -> Path:
+    return Path(artifact) if isinstance(artifact, str | Path) else artifact.path
 
 
 def compare(
@@ -202,7 +195,7 @@ def compare(
     Of delay lines that are no outputs, those in ``unrecorded`` may be missing: some machines have
     them in their synapses.
     """
-    tolerance = TOLERANCE if program.numbers == "float32" else 0.0
+    tolerance = agreement.tolerance(program.numbers)
     compared: list[Compared] = []
     mismatches: list[Mismatch] = []
     missing: list[str] = []
@@ -238,26 +231,12 @@ def _verify(runner: Runner, x: Array | Mapping[str, Array] | None) -> Verificati
     return compare(program, expected, runner.run(fed, record=True).records, unrecorded)
 
 
-def _example(p: Population, rng: np.random.Generator) -> Array:
-    assert isinstance(p.rule, Input)
-    shape = (STEPS, BATCH, *p.shape)
-    if p.rule.kind == "spikes":
-        return rng.random(shape) < RATE
-    low, high = 0.0, 1.0
-    if p.rule.low is not None and p.rule.high is not None:
-        low, high = p.rule.low / p.rule.scale, p.rule.high / p.rule.scale
-    return rng.uniform(low, high, shape).astype(np.float32)
-
-
 def _compare(
     p: Population, expected: Array, got: Array, tolerance: float
 ) -> tuple[Compared, Iterator[Mismatch]]:
-    wide, other = expected.astype(np.float64), got.astype(np.float64)
-    # What is equal differs by 0: the same infinity, too.
-    error = np.abs(np.subtract(wide, other, where=wide != other, out=np.zeros_like(wide)))
-    bad = ~(error <= tolerance * np.maximum(1, np.abs(wide)))  # true for NaN as well
+    bad = agreement.beyond(expected, got, tolerance)
     differing = int(bad.sum())
-    worst = float(error.max(initial=0))
+    worst = float(agreement.error(expected, got).max(initial=0))
     spikes = int(expected.sum()) if p.spiking else None
     one = Compared(p.name, expected.size, spikes, differing, worst)
     firsts = (
@@ -266,8 +245,8 @@ def _compare(
             int(where[0]),
             int(where[1]),
             tuple(int(k) for k in where[2:]),
-            float(wide[tuple(where)]),
-            float(other[tuple(where)]),
+            float(expected[tuple(where)]),
+            float(got[tuple(where)]),
             differing,
             expected.size,
         )

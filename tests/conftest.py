@@ -8,6 +8,7 @@ import ast
 import sys
 from pathlib import Path
 
+import lava_nets
 import pytest
 from commands import write_files
 from hypothesis import settings
@@ -34,6 +35,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if sys.version_info >= (3, 11) or collection_path.suffix != ".py":
         return None
     return True if needs_311(collection_path.read_text("utf8")) else None
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers() -> None:
+    """Networks drawn in a test do not depend on the tests before it."""
+    lava_nets.same_numbers()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import programs
 import pytest
 
 import sltdeploy as slt
-from sltdeploy.errors import InputError
+from sltdeploy.errors import InputError, MissingComponentError
 
 PROGRAM = programs.branches()
 
@@ -44,6 +44,25 @@ def test_a_model_that_does_not_load_is_named(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"\x08\x07 not a model")
     with pytest.raises(InputError, match=r"ONNX Runtime .* cannot load the model"):
         slt.open(folder, verify=False)
+
+
+@pytest.mark.parametrize("version", ["1.14.1", "1.9.0", "0.5"])
+def test_an_onnx_runtime_too_old_is_a_missing_component(
+    folder: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.__version__", version)
+    with pytest.raises(MissingComponentError) as caught:
+        slt.open(folder)
+    (line,) = caught.value.violations
+    assert line.startswith(f"ONNX Runtime {version} is too old, artifacts need 1.15 or newer: pip")
+
+
+@pytest.mark.parametrize("version", ["1.15.0", "1.20.0.dev20240901", "2.0"])
+def test_a_newer_onnx_runtime_is_not(
+    folder: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onnxruntime.__version__", version)
+    slt.open(folder).close()
 
 
 def test_a_model_of_another_network_is_refused(folder: Path, tmp_path: Path) -> None:

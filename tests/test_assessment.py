@@ -15,8 +15,8 @@ from sltdeploy.errors import InputError
 from sltdeploy.lowering import lower
 from sltdeploy.program import Convention, Input, Linear, Population, Program, Projection, Relay
 from sltdeploy.resolving import resolve
+from sltdeploy.stimulus import example
 from sltdeploy.target import load
-from sltdeploy.verification import example
 
 ONES = Fed(np.ones((3, 2, 6), np.float32), "ones")
 X = np.random.default_rng(3).integers(0, 17, (12, 5, 6)).astype(np.float32) / 16

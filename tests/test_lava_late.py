@@ -14,10 +14,10 @@ from lava_nets import RNG, lif, same_numbers, small
 from programs import edit_manifest
 
 from sltdeploy import lava_host
+from sltdeploy.array_file import npz
 from sltdeploy.atomic import write_folder
 from sltdeploy.exporting import Exported, load
 from sltdeploy.exporting import export as slt_export
-from sltdeploy.lava_package.source import npz
 from sltdeploy.program import Array, Input, Linear, LoihiNeuron, Neuron, Program, Projection
 from sltdeploy.reference import initial_state, run, step
 from sltdeploy.verification import verify

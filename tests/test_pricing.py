@@ -12,7 +12,7 @@ from sltdeploy.counts import Counts, MessageCount, PopulationCount, ProjectionCo
 from sltdeploy.errors import InputError
 from sltdeploy.estimate import Estimate, Term
 from sltdeploy.machine import Range, Target
-from sltdeploy.pricing import MEASURE, ZEROS, energy
+from sltdeploy.pricing import DENSE_PRICE, MEASURE, ZEROS, energy
 from sltdeploy.target import load
 
 PJ, NJ = 1e-12, 1e-9
@@ -165,8 +165,8 @@ def test_a_refusal_holds_even_with_prices() -> None:
     assert all(b.energy is None for b in found.baselines)
 
 
-def test_a_microcontroller_multiplies_zeros() -> None:
-    """Dense work: 24 operations whatever the spikes and the mask; an ANN needs one pass."""
+def test_a_microcontroller_is_priced_as_dense() -> None:
+    """24 operations whatever the spikes and the mask; an ANN needs one pass."""
     found = energy(FLOATS, load("cortex-m7"), 10.0)
     by = terms(found)
     assert by["mac"].count == 24
@@ -174,7 +174,9 @@ def test_a_microcontroller_multiplies_zeros() -> None:
     assert by["neuron_update"].energy is None
     assert by["static_power"].energy is None
     assert found.status == "priced terms only"
-    assert ZEROS in found.notes
+    assert DENSE_PRICE in found.notes  # its C artifact multiplies no zeros
+    assert ZEROS not in found.notes
+    assert ZEROS in energy(FLOATS, load("raspberry-pi-4"), 10.0).notes
     assert [b.mac for b in found.baselines] == [24, 24, 6, 6, 6]
     assert [b.ratio for b in found.baselines[:4]] == pytest.approx([1, 1, 0.25, 0.25])
     assert found.baselines[4].energy is None

@@ -207,6 +207,10 @@ BAD: Mapping[str, tuple[Change, list[str]]] = {
         lambda fed: {**fed, "touch": fed["touch"][:2]},
         ["inputs disagree in (B): [('image', (3,)), ('touch', (2,))]"],
     ),
+    "a ragged list": (
+        lambda fed: {**fed, "touch": [[0, 1], [1]]},
+        ["input 'touch' has rows of different lengths"],
+    ),
     "another batch size": (
         lambda fed: {name: x[:2] for name, x in fed.items()},
         ["the input has 2 samples, the state 3: call reset() first to change the batch size"],

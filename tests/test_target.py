@@ -68,7 +68,7 @@ def test_those_that_come_along() -> None:
     for name in SHIPPED:
         target = load(name)
         assert target.name == name
-        assert target.exporter in ("lava", "onnx", None)
+        assert target.exporter in ("c", "lava", "onnx", None)
         assert (target.exporter is None) == (name == "cmos-45nm")
         assert set(target.limits) <= set(LIMITS)
         for price in target.costs:

@@ -1,18 +1,14 @@
-"""The text of network.py and the bytes of weights.npz; same plan, same bytes."""
+"""The text of network.py; same plan, same text."""
 
-import io
 import re
 import textwrap
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 
-import numpy as np
-
 from sltdeploy import __version__
 from sltdeploy.lava_package.plan import SUBTRACTING, Plan, Process, Reading
-from sltdeploy.program import Array, Input, Program
+from sltdeploy.program import Input, Program
 
 TEMPLATE = Path(__file__).with_name("network.py.txt")
 WIDTH = 100
@@ -140,20 +136,6 @@ def _caveats(plan: Plan) -> str:
 
 def _own(plan: Plan) -> set[str]:
     return {p.attribute for p in plan.processes if p.cls == SUBTRACTING}
-
-
-def npz(arrays: Mapping[str, Array]) -> bytes:
-    """Write ``arrays`` as .npz, without the time of writing."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(arrays):
-            part = io.BytesIO()
-            little = arrays[name].astype(arrays[name].dtype.newbyteorder("<"), copy=False)
-            np.lib.format.write_array(part, little, allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, part.getvalue(), zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()
 
 
 def shown(name: str) -> str:
