@@ -1,7 +1,7 @@
 # make demo    the whole path on the bundled digits; ends in runs/demo/report.html
 # make test    every test
 # make check   lint, format, types
-# make interop snnTorch, SpikingJelly, sinabs and Rockpool in .interop, and the tests with them
+# make interop the frameworks, ONNX Runtimes and OpenVINO in .interop, and the tests with them
 # make bench   the benchmarks' tables
 # make clean   remove what make made
 #
