@@ -162,13 +162,14 @@ def verify(
     Raises `InputError` for what is no artifact or no fitting input. A mismatch does not raise.
     """
     if isinstance(artifact, Runner):
-        return _verify(artifact, x)
+        return _verify(artifact, read_files(artifact.manifest), x)
     used = engine or proving_engine(artifact)
-    read_files(read(_folder(artifact)))  # changed files are refused; golden vectors are not asked
+    # Changed files are refused before anything runs; golden vectors are not asked.
+    files = read_files(read(_folder(artifact)))
     with open_artifact(
         artifact, engine=used, verify=False, timeout_s=timeout_s, on_line=on_line
     ) as runner:
-        return _verify(runner, x)
+        return _verify(runner, files, x)
 
 
 def proving_engine(artifact: "str | Path | Artifact") -> str:
@@ -223,8 +224,10 @@ def compare(
     )
 
 
-def _verify(runner: Runner, x: Array | Mapping[str, Array] | None) -> Verification:
-    program = read_program(runner.manifest, read_files(runner.manifest))
+def _verify(
+    runner: Runner, files: Mapping[str, bytes], x: Array | Mapping[str, Array] | None
+) -> Verification:
+    program = read_program(runner.manifest, files)
     fed = example(program) if x is None else x
     expected = reference.run(program, fed)
     unrecorded = runner.manifest.data.get("unrecorded", ())

@@ -1,6 +1,5 @@
 """Exported networks in real Lava against the reference, bit for bit."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,11 @@ from lava_nets import (
     integers,
     lif,
     merged,
-    same_numbers,
     saturating,
     single,
     small,
 )
+from lava_there import need_lava
 
 from sltdeploy import lava_host
 from sltdeploy.atomic import write_folder
@@ -48,22 +47,10 @@ def export(p: Program) -> Exported:
     return load("lava").export(p, {}, None)
 
 
-@pytest.fixture(autouse=True)
-def start() -> None:
-    """Each test has its own random numbers."""
-    same_numbers()
-
-
 @pytest.fixture(scope="module")
 def python() -> Path:
     """An interpreter with Lava."""
-    host = lava_host.find()
-    if host is None:
-        why = lava_host.status().advice
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return host.python
+    return need_lava()
 
 
 def in_lava(p: Program, x: Array | Mapping[str, Array], folder: Path) -> dict[str, Array]:

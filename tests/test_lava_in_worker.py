@@ -1,7 +1,6 @@
 """Lava itself in a worker: its failures end, its networks stay apart, its memory is given back."""
 
 import contextlib
-import os
 import re
 import time
 from pathlib import Path
@@ -9,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lava_nets import dyadic, lif, program, single, small
+from lava_there import need_lava
 
 import sltdeploy as slt
-from sltdeploy import exporting, lava_host, reference
+from sltdeploy import exporting, reference
 from sltdeploy.atomic import write_folder
 from sltdeploy.errors import CheckError, InputError
 from sltdeploy.exporting import load
@@ -28,13 +28,7 @@ GONE_S = 10.0
 @pytest.fixture(scope="module")
 def python() -> Path:
     """An interpreter with Lava."""
-    host = lava_host.find()
-    if host is None:
-        why = lava_host.status().advice
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return host.python
+    return need_lava()
 
 
 def segments_of_nobody() -> set[str]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lava_late_nets import delay, floats, integers, wide, wired
-from lava_nets import RNG, lif, same_numbers, small
+from lava_nets import RNG, lif, small
+from lava_there import need_lava
 from programs import edit_manifest
 
-from sltdeploy import lava_host
 from sltdeploy.array_file import npz
 from sltdeploy.atomic import write_folder
 from sltdeploy.exporting import Exported, load
@@ -30,22 +30,10 @@ def export(p: Program) -> Exported:
     return load("lava").export(p, {}, None)
 
 
-@pytest.fixture(autouse=True)
-def start() -> None:
-    """Each test has its own random numbers."""
-    same_numbers()
-
-
 @pytest.fixture(scope="module")
 def python() -> Path:
     """An interpreter with Lava."""
-    host = lava_host.find()
-    if host is None:
-        why = lava_host.status().advice
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    return host.python
+    return need_lava()
 
 
 def expected(p: Program, x: Mapping[str, Array]) -> dict[str, Array]:

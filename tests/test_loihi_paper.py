@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lava_there import need_lava
 from loihi_comparison import in_lava, in_reference
 
-from sltdeploy import lava_host, reference
+from sltdeploy import reference
 from sltdeploy.graph import read_nir
 from sltdeploy.inlining import inline
 from sltdeploy.lowering import lower
@@ -43,11 +44,7 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture
 def lava() -> None:
     """Skip where no interpreter has Lava, but not in CI."""
-    if lava_host.find() is None:
-        why = lava_host.status().advice
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
+    need_lava()
 
 
 def recorded(name: str) -> Array:

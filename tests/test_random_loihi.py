@@ -4,18 +4,17 @@ A share of the full comparison with a fixed seed and one with a fresh seed, whic
 whole of it is ``python tests/random_loihi.py --count 500 --seed N``.
 """
 
-import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import loihi_comparison
 import pytest
+from lava_there import need_lava
 from loihi_comparison import GROUP, Total, compare_group, compare_many, in_reference
 from loihi_oracle import Oracle
 from random_loihi import BATCH, STEPS, random_group
 
-from sltdeploy import lava_host
 from sltdeploy.program import Array, LoihiNeuron, Population, Program
 
 SHARE, FLOATS = 50, 10  # half a minute of Lava on two cores, all of it for starting processes
@@ -38,11 +37,7 @@ FEATURES = (
 @pytest.fixture
 def lava() -> None:
     """Skip where no interpreter has Lava, but not in CI."""
-    if lava_host.find() is None:
-        why = lava_host.status().advice
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
+    need_lava()
 
 
 def assert_same(total: Total, machines: set[str]) -> None:
